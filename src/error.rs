@@ -1,0 +1,15 @@
+//! The crate's error: one variant a room, nothing of its own.
+
+use crate::model::ModelError;
+
+/// Any error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// From [`crate::model`].
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// `Result` with the crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,1 @@
+//! libtorch at run time.

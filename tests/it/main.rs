@@ -1,0 +1,4 @@
+//! Integration tests: one binary, since each links libtorch.
+
+mod oracle;
+mod support;
