@@ -1,11 +1,15 @@
 //! The crate's error: one variant a room, nothing of its own.
 
+use crate::checkpoint::CheckpointError;
 use crate::model::ModelError;
 
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// From [`crate::checkpoint`].
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// From [`crate::model`].
     #[error(transparent)]
     Model(#[from] ModelError),

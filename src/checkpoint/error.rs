@@ -8,6 +8,24 @@ pub enum CheckpointError {
 
     // --- filling tensors ---
 
+    // --- writing a file ---
+    /// A file could not be written; what was there before still is.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A dtype that the format has no name for.
+    #[error("tensor {tensor} is {kind:?}, which safetensors cannot hold")]
+    UnsupportedKind {
+        /// The tensor's name.
+        tensor: String,
+        /// Its dtype.
+        kind: tch::Kind,
+    },
+
     /// A libtorch operation failed.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),

@@ -5,6 +5,8 @@
 
 mod error;
 mod state_dict;
+mod write;
 
 pub use error::{CheckpointError, Result};
 pub use state_dict::{Format, StateDict, TensorView};
+pub use write::write_safetensors;
