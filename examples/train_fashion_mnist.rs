@@ -23,7 +23,16 @@ use tch::{nn, no_grad, Device, Kind, Tensor};
 const MEAN: f64 = 0.2860;
 const STD: f64 = 0.3530;
 const CLASSES: [&str; 10] = [
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
 ];
 
 #[derive(Parser)]
@@ -78,7 +87,10 @@ fn main() -> Result<()> {
             let ys = labels.index_select(0, &chosen);
             optimizer.set_lr(args.lr * one_cycle(step as f64 / total as f64));
             let loss = network.try_forward(&normalize(&xs), true)?.cross_entropy_for_logits(&ys);
-            ensure!(loss.isfinite().int64_value(&[]) == 1, "the loss is not finite at step {step}: lower --lr");
+            ensure!(
+                loss.isfinite().int64_value(&[]) == 1,
+                "the loss is not finite at step {step}: lower --lr"
+            );
             optimizer.backward_step(&loss);
             loss_sum += loss.double_value(&[]);
             step += 1;
@@ -94,7 +106,11 @@ fn main() -> Result<()> {
             }
         }
         let top1 = accuracy(&network, &test_images, &test_labels)?;
-        println!("epoch {epoch} loss {:.4} test top-1 {:.2} %", loss_sum / steps_an_epoch as f64, 100.0 * top1);
+        println!(
+            "epoch {epoch} loss {:.4} test top-1 {:.2} %",
+            loss_sum / steps_an_epoch as f64,
+            100.0 * top1
+        );
         save(&args, &network, epoch, top1, start.elapsed().as_secs_f64())?;
     }
     Ok(())
@@ -136,7 +152,8 @@ fn accuracy(network: &DenseNet, images: &Tensor, labels: &Tensor) -> Result<f64>
 
 fn save(args: &Args, network: &DenseNet, epoch: i64, top1: f64, seconds: f64) -> Result<()> {
     checkpoint::write_safetensors(&args.output, &network.named_tensors(), Default::default())?;
-    let transforms = json!({ "resize_size": null, "crop_size": null, "mean": [MEAN], "std": [STD], "channels": 1 });
+    let transforms =
+        json!({ "resize_size": null, "crop_size": null, "mean": [MEAN], "std": [STD], "channels": 1 });
     let sidecar = json!({
         "config": network.config,
         "categories": CLASSES,
@@ -180,6 +197,10 @@ fn idx(path: &Path, rank: usize) -> Result<Tensor> {
     );
     let sizes: Vec<i64> =
         bytes[4..header].chunks(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]) as i64).collect();
-    ensure!(sizes.iter().product::<i64>() as usize == bytes.len() - header, "{} is cut short", path.display());
+    ensure!(
+        sizes.iter().product::<i64>() as usize == bytes.len() - header,
+        "{} is cut short",
+        path.display()
+    );
     Ok(Tensor::from_slice(&bytes[header..]).reshape(&sizes))
 }

@@ -24,8 +24,8 @@ pub fn write_safetensors(
     let mut buffers = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let kind = tensor.kind();
-        let dtype = dtype(kind)
-            .ok_or_else(|| CheckpointError::UnsupportedKind { tensor: name.clone(), kind })?;
+        let dtype =
+            dtype(kind).ok_or_else(|| CheckpointError::UnsupportedKind { tensor: name.clone(), kind })?;
         let tensor = tensor.f_detach()?.f_to(Device::Cpu)?.f_contiguous()?;
         let mut bytes = vec![0u8; tensor.numel() * kind.elt_size_in_bytes()];
         tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
@@ -39,7 +39,8 @@ pub fn write_safetensors(
         views.push((*name, view));
     }
     let metadata = (!metadata.is_empty()).then_some(metadata);
-    let bytes = safetensors::serialize(views, metadata).map_err(|error| failed(std::io::Error::other(error)))?;
+    let bytes =
+        safetensors::serialize(views, metadata).map_err(|error| failed(std::io::Error::other(error)))?;
     write_atomically(path, &bytes).map_err(failed)
 }
 

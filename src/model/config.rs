@@ -23,13 +23,8 @@ pub enum Arch {
 
 impl Arch {
     /// Every architecture, smallest first.
-    pub const ALL: [Arch; 5] = [
-        Arch::DenseNet121,
-        Arch::DenseNet161,
-        Arch::DenseNet169,
-        Arch::DenseNet201,
-        Arch::DenseNet264,
-    ];
+    pub const ALL: [Arch; 5] =
+        [Arch::DenseNet121, Arch::DenseNet161, Arch::DenseNet169, Arch::DenseNet201, Arch::DenseNet264];
 
     const NAMES: &'static str = "densenet121, densenet161, densenet169, densenet201, densenet264";
 
@@ -71,9 +66,10 @@ impl std::fmt::Display for Arch {
 impl std::str::FromStr for Arch {
     type Err = ModelError;
     fn from_str(name: &str) -> Result<Arch> {
-        Arch::ALL.into_iter().find(|arch| arch.name() == name).ok_or_else(|| {
-            ModelError::UnknownArch { name: name.to_string(), known: Arch::NAMES }
-        })
+        Arch::ALL
+            .into_iter()
+            .find(|arch| arch.name() == name)
+            .ok_or_else(|| ModelError::UnknownArch { name: name.to_string(), known: Arch::NAMES })
     }
 }
 
@@ -243,7 +239,11 @@ impl DenseNetConfig {
         let blocks = self.block_config.len();
         self.block_config.iter().enumerate().fold(self.num_init_features, |width, (block, layers)| {
             let width = width + layers * self.growth_rate;
-            if block + 1 < blocks { self.compressed(width) } else { width }
+            if block + 1 < blocks {
+                self.compressed(width)
+            } else {
+                width
+            }
         })
     }
 

@@ -92,7 +92,13 @@ impl DenseNet {
         let (mut blocks, mut transitions) = (Vec::new(), Vec::new());
         for (i, &layers) in config.block_config.iter().enumerate() {
             let number = i + 1;
-            blocks.push(DenseBlock::new(&(path / format!("denseblock{number}")), layers, width, config, init)?);
+            blocks.push(DenseBlock::new(
+                &(path / format!("denseblock{number}")),
+                layers,
+                width,
+                config,
+                init,
+            )?);
             width += layers * config.growth_rate;
             if number < config.block_config.len() {
                 let (path, output) = (path / format!("transition{number}"), config.compressed(width));
@@ -222,7 +228,8 @@ impl nn::ModuleT for DenseNet {
 /// The path a dotted key leads to, and its last part.
 pub(super) fn walk<'a, 'k>(path: &nn::Path<'a>, key: &'k str) -> (nn::Path<'a>, &'k str) {
     let (parents, leaf) = key.rsplit_once('.').unwrap_or(("", key));
-    let parent = parents.split('.').filter(|part| !part.is_empty()).fold(path.clone(), |path, part| path / part);
+    let parent =
+        parents.split('.').filter(|part| !part.is_empty()).fold(path.clone(), |path, part| path / part);
     (parent, leaf)
 }
 

@@ -25,9 +25,7 @@ pub enum ModelError {
         known: &'static str,
     },
     /// An input tensor of the wrong rank, channel count or size.
-    #[error(
-        "input is {got:?}, this network takes [N, {channels}, H, W], H and W at least {min}"
-    )]
+    #[error("input is {got:?}, this network takes [N, {channels}, H, W], H and W at least {min}")]
     InputShape {
         /// The input's shape.
         got: Vec<i64>,
@@ -84,11 +82,7 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    pub(crate) fn config(
-        field: &'static str,
-        value: impl ToString,
-        reason: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn config(field: &'static str, value: impl ToString, reason: impl Into<String>) -> Self {
         ModelError::Config { field, value: value.to_string(), reason: reason.into() }
     }
 }

@@ -134,9 +134,8 @@ impl DenseNet {
         let mut config = self.config.clone();
         config.num_classes = num_classes;
         config.validate()?;
-        let full = |name: &str| {
-            self.prefix.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".")
-        };
+        let full =
+            |name: &str| self.prefix.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
         let ours = &self.features.stem.convs[0].weight;
         let key = full("features.conv0.weight");
         let same = |tensor: &Tensor| tensor.data_ptr() == ours.data_ptr();
@@ -148,8 +147,7 @@ impl DenseNet {
             classes => {
                 let mut own = nn::VarStore::new(ours.device());
                 own.set_kind(ours.kind());
-                let classifier =
-                    Linear::new(&own.root(), config.num_features(), classes, Init::Torchvision)?;
+                let classifier = Linear::new(&own.root(), config.num_features(), classes, Init::Torchvision)?;
                 init::constant(&classifier.bias, 0.0)?;
                 Some(classifier)
             }

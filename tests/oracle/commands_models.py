@@ -1,0 +1,141 @@
+"""What torchvision's DenseNet computes."""
+
+import torch
+import torchvision
+from plain_densenet import PlainDenseNet
+from registry import command
+from safetensors.torch import load_file, save_file
+
+
+def build(config):
+    """torchvision's own network wherever it can express the configuration, else a plain definition."""
+    expressible = (
+        config["bn_size"]
+        and config["compression"] == 0.5
+        and config["dropout"] == "layer_output"
+        and config["stem"] == "imagenet"
+        and config["in_channels"] == 3
+        and config["num_classes"] > 0
+    )
+    if not expressible:
+        return PlainDenseNet(config)
+    return torchvision.models.DenseNet(
+        config["growth_rate"],
+        tuple(config["block_config"]),
+        config["num_init_features"],
+        config["bn_size"],
+        config["drop_rate"],
+        config["num_classes"],
+    )
+
+
+def seeded(config, seed):
+    torch.manual_seed(seed)
+    return build(config)
+
+
+def unsettle(network, seed):
+    """Other values than a new network's in every tensor, so that nothing is right by being 0 or 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for key, tensor in network.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            tensor.fill_(7)
+        elif key.endswith("running_var"):
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+        elif tensor.dim() == 1:
+            tensor.add_(0.1 * torch.randn(tensor.shape, generator=generator))
+
+
+def contiguous(tensors):
+    return {key: tensor.detach().clone().contiguous() for key, tensor in tensors.items()}
+
+
+@command
+def threads(count):
+    torch.set_num_threads(count)
+
+
+@command
+def builder_config(arch):
+    """What torchvision's builder of that name makes."""
+    network = getattr(torchvision.models, arch)()
+    return {
+        "keys": list(network.state_dict()),
+        "num_params": sum(p.numel() for p in network.parameters()),
+    }
+
+
+@command
+def construct(config, seed, out):
+    """Initial weights to `out`; keys, shapes and dtypes in order; and what the generator draws next."""
+    network = seeded(config, seed)
+    after = torch.rand(1).item()
+    state = network.state_dict()
+    save_file(contiguous(state), out)
+    tensors = [[k, list(t.shape), str(t.dtype).removeprefix("torch.")] for k, t in state.items()]
+    return {"tensors": tensors, "after": after, "parameters": [k for k, _ in network.named_parameters()]}
+
+
+@command
+def evaluate(config, seed, inputs, state, out):
+    """Logits of an unsettled network in eval mode for each input shape; also its features."""
+    network = seeded(config, seed).eval()
+    unsettle(network, seed)
+    save_file(contiguous(network.state_dict()), state)
+    results = {}
+    with torch.no_grad():
+        for i, shape in enumerate(inputs):
+            x = torch.randn(shape, generator=torch.Generator().manual_seed(seed + i))
+            results[f"input{i}"] = x
+            results[f"features{i}"] = network.features(x).clone()
+            results[f"logits{i}"] = network(x)
+    save_file(contiguous(results), out)
+
+
+@command
+def train_step(config, seed, shape, channels_last, out):
+    """One training-mode forward and backward: loss, logits, every gradient, every buffer after it."""
+    network = seeded(config, seed).train()
+    unsettle(network, seed)
+    start = contiguous(network.state_dict())
+    if channels_last:
+        network.to(memory_format=torch.channels_last)
+    x = torch.randn(shape)
+    target = torch.randint(config["num_classes"], (shape[0],))
+    torch.manual_seed(seed + 1)
+    x.requires_grad_()
+    logits = network(x)
+    loss = torch.nn.functional.cross_entropy(logits, target)
+    loss.backward()
+    results = {"input": x, "target": target, "loss": loss, "logits": logits, "grad.input": x.grad}
+    results |= {f"start.{k}": v for k, v in start.items()}
+    results |= {f"grad.{k}": p.grad for k, p in network.named_parameters()}
+    results |= {f"after.{k}": b for k, b in network.named_buffers()}
+    save_file(contiguous(results), out)
+
+
+@command
+def sgd(config, seed, shape, steps, lr, out):
+    """Weights after steps of plain SGD on batches drawn from the same generator."""
+    network = seeded(config, seed).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=lr)
+    losses = []
+    for _ in range(steps):
+        x = torch.randn(shape)
+        target = torch.randint(config["num_classes"], (shape[0],))
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(x), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    save_file(contiguous(network.state_dict()), out)
+    return losses
+
+
+@command
+def logits_of(config, state, inputs, out):
+    """Eval logits of `inputs["input"]` with the weights in `state`, loaded strictly."""
+    network = build(config).eval()
+    network.load_state_dict(load_file(state), strict=True)
+    with torch.no_grad():
+        save_file({"logits": network(load_file(inputs)["input"])}, out)
