@@ -3,3 +3,4 @@
 mod model;
 mod oracle;
 mod support;
+mod surgery;
