@@ -54,11 +54,7 @@ impl TensorView {
 
 impl From<Tensor> for TensorView {
     fn from(tensor: Tensor) -> Self {
-        TensorView {
-            kind: tensor.kind(),
-            shape: tensor.size(),
-            data: Data::Tensor(tensor),
-        }
+        TensorView { kind: tensor.kind(), shape: tensor.size(), data: Data::Tensor(tensor) }
     }
 }
 
@@ -81,10 +77,7 @@ impl StateDict {
             format: Format::Memory,
             root: None,
             foreign_globals: Vec::new(),
-            tensors: tensors
-                .into_iter()
-                .map(|(name, tensor)| (name, tensor.into()))
-                .collect(),
+            tensors: tensors.into_iter().map(|(name, tensor)| (name, tensor.into())).collect(),
         }
     }
 }
