@@ -4,9 +4,21 @@
 //! networks: [`crate::model`] hands out named tensors, this room fills them.
 
 mod error;
+mod infer;
+mod load;
+mod normalize;
+mod prefix;
+mod rename;
+mod report;
 mod state_dict;
 mod write;
+mod suggest;
 
 pub use error::{CheckpointError, Result};
+pub use infer::{infer, InferredConfig, InferredStem};
+pub use load::{load, Head, LoadOptions};
+pub use normalize::{normalize, Dropped, NameOptions, Normalized, NormalizedTensor};
+pub use rename::{DropRule, Rename, RenameRule, When, DROPS, RENAMES};
+pub use report::{Hint, LoadReport, Misshaped};
 pub use state_dict::{Format, StateDict, TensorView};
 pub use write::write_safetensors;

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, since each links libtorch.
 
 mod model;
+mod loading;
 mod oracle;
 mod support;
 mod surgery;
