@@ -1,6 +1,7 @@
 //! The crate's error: one variant a room, nothing of its own.
 
 use crate::model::ModelError;
+use crate::transforms::TransformError;
 
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +10,9 @@ pub enum Error {
     /// From [`crate::model`].
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// From [`crate::transforms`].
+    #[error(transparent)]
+    Transform(#[from] TransformError),
 }
 
 /// `Result` with the crate's [`Error`].
