@@ -49,11 +49,11 @@ pub enum TransformError {
         picture: Origin,
     },
     /// A picture in a format or with a kind of pixel that is not read.
-    #[error("{picture}: {what} is not supported: convert the picture to PNG or JPEG")]
+    #[error("{picture}: {what}: convert the picture to PNG or JPEG")]
     Unsupported {
         /// Where it came from.
         picture: Origin,
-        /// The format, or the kind of pixel.
+        /// What is not supported: the format, or the decoder's words.
         what: String,
     },
     /// The file ends before the picture does.

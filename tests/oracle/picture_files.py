@@ -147,7 +147,6 @@ def lossless_files(rgb):
     """Files that hold every pixel's value: whoever decodes them gets the same."""
     rng = np.random.default_rng(6)
     gray, palette, wide = rgb.convert("L"), rgb.quantize(37), rng.integers(0, 65536, (13, 24), dtype=np.uint16)
-    samples = rng.integers(0, 101, (5, 7), dtype=np.uint8)
     wide_samples = rng.integers(0, 1001, (5, 6), dtype=np.uint16).astype(">u2").tobytes()
     # A frame of another size than the screen: 9 pixels wider, 8 higher, at (2, 3).
     gif = bytearray(saved(palette, "GIF", interlace=0))
@@ -164,9 +163,6 @@ def lossless_files(rgb):
         "gray.bmp": saved(gray, "BMP"),
         "palette.bmp": saved(palette, "BMP"),
         "one_bit.bmp": saved(rgb.convert("1"), "BMP"),
-        "555.bmp": bmp16([]),
-        "565.bmp": bmp16([0xF800, 0x07E0, 0x001F]),
-        "555_top_down.bmp": bmp16([], top_down=True),
         "palette.gif": saved(palette, "GIF"),
         "straight.gif": saved(palette, "GIF", interlace=0),
         "transparent.gif": saved(palette, "GIF", transparency=5),
@@ -182,16 +178,12 @@ def lossless_files(rgb):
         "plain.pbm": b"P1\n# a comment\n5 2\n0 1 0 1 1\n1 0 0 1 0\n",
         "plain.pgm": b"P2 4 1 100 0 50 99 100",
         "plain.ppm": b"P3\n2 1\n255\n1 2 3  40 50 60\n",
-        "maxval100.pgm": b"P5 7 5 100\n" + samples.tobytes(),
         "maxval1000.pgm": b"P5 6 5 1000\n" + wide_samples,
         "maxval1000.ppm": b"P6 2 5 1000\n" + wide_samples,
         "maxval65535.ppm": b"P6 8 13 65535\n" + wide.astype(">u2").tobytes(),
-        "rgb.webp": saved(rgb, "WEBP", lossless=True),
-        "rgba.webp": saved(with_alpha(rgb), "WEBP", lossless=True, exact=True),
         "rgb.tiff": saved(rgb, "TIFF"),
         "rgba.tiff": saved(with_alpha(rgb), "TIFF"),
         "gray.tiff": saved(gray, "TIFF"),
-        "gray_alpha.tiff": saved(with_alpha(gray), "TIFF"),
         "one_bit.tiff": saved(rgb.convert("1"), "TIFF"),
         "gray16.tiff": saved(Image.fromarray(wide), "TIFF"),
         "rgb16.tiff": tiff16(wide.reshape(13, 8, 3), 2),
@@ -247,15 +239,25 @@ def all_groups():
         "png": png_files(rgb),
         "lossless": lossless_files(rgb),
         "jpeg": jpeg_files(rgb),
-        "lossy": {
+        "webp": {
+            "rgb.webp": saved(rgb, "WEBP", lossless=True),
+            "rgba.webp": saved(with_alpha(rgb), "WEBP", lossless=True, exact=True),
+            "lossy_odd.webp": saved(rgb, "WEBP", quality=30),
             "lossy.webp": saved(smooth, "WEBP", quality=85),
             "lossy_alpha.webp": saved(with_alpha(smooth), "WEBP", quality=85),
             "animated.webp": saved(smooth, "WEBP", quality=85, save_all=True, append_images=[smooth.rotate(180)]),
+        },
+        "rounded": {
             "cmyk.tiff": saved(smooth.convert("CMYK"), "TIFF"),
+            "555.bmp": bmp16([]),
+            "565.bmp": bmp16([0xF800, 0x07E0, 0x001F]),
+            "555_top_down.bmp": bmp16([], top_down=True),
+            "maxval100.pgm": b"P5 101 1 100\n" + bytes(range(101)),
         },
         "oriented": {f"exif{o}.jpg": saved(smooth, "JPEG", exif=orientation_exif(o)) for o in range(1, 9)}
         | {f"exif{o}.png": saved(smooth, "PNG", exif=orientation_exif(o)) for o in range(1, 9)},
         "unsupported": {
+            "gray_alpha.tiff": saved(with_alpha(rgb.convert("L")), "TIFF"),
             "palette.tiff": saved(rgb.quantize(37), "TIFF"),
             "float.tiff": saved(Image.fromarray(np.ones((4, 5), np.float32)), "TIFF"),
             "icon.ico": saved(rgb, "ICO"),
