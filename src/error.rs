@@ -2,6 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::model::ModelError;
+use crate::transforms::TransformError;
 
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub enum Error {
     /// From [`crate::model`].
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// From [`crate::transforms`].
+    #[error(transparent)]
+    Transform(#[from] TransformError),
 }
 
 /// `Result` with the crate's [`Error`].

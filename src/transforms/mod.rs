@@ -1,1 +1,39 @@
-//! Pictures to tensors.
+//! Pictures to tensors, as torchvision's `ImageClassification` preset makes them of PIL images.
+//!
+//! - [`open`], [`decode`] and [`DecodeOptions`]: bytes to RGB pixels, as Pillow's `Image.open(…).convert("RGB")`.
+//! - [`resize()`] with an [`Interpolation`]: Pillow's resampling, to the bit.
+//! - [`resized_size`], [`center_crop`]: torchvision's arithmetic.
+//! - [`ImageClassification`]: the whole preset as data, applied to a picture; [`batch`] puts tensors together.
+//!
+//! Invariant: given the same pixels, everything after decoding equals PIL and torchvision to the bit, and so does
+//! decoding itself for the lossless formats; [`DecodeOptions`] lists the exceptions. Nothing here panics on bytes from
+//! outside, and no size from a file is allocated before it is checked.
+//!
+//! May use: `image`, tch. Sources: `torchvision/transforms/_presets.py`, `torchvision/transforms/functional.py`, and
+//! Pillow's handbook, "Concepts".
+
+mod decode;
+mod error;
+mod geometry;
+mod gif;
+mod jpeg;
+mod preset;
+mod resize;
+
+pub use decode::{decode, open, DecodeOptions, WideGray, MAX_FILE_BYTES};
+pub use error::{Origin, Result, TransformError};
+pub use geometry::{center_crop, resized_size};
+pub use image::{GrayImage, RgbImage};
+pub use preset::{batch, to_gray, ImageClassification};
+pub use resize::{resize, Interpolation};
+
+/// The most pixels a picture may have, read or made: where Pillow raises `DecompressionBombError`.
+pub const MAX_PIXELS: u64 = 178_956_970;
+
+/// Refuses to make a picture of more than [`MAX_PIXELS`].
+fn check_size(width: u32, height: u32) -> Result<()> {
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(TransformError::TooLarge { width, height });
+    }
+    Ok(())
+}

@@ -3,5 +3,6 @@
 mod model;
 mod loading;
 mod oracle;
+mod pictures;
 mod support;
 mod surgery;
