@@ -1,6 +1,7 @@
 //! The crate's error: one variant a room, nothing of its own.
 
 use crate::model::ModelError;
+use crate::runtime::RuntimeError;
 
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +10,9 @@ pub enum Error {
     /// From [`crate::model`].
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// From [`crate::runtime`].
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
 }
 
 /// `Result` with the crate's [`Error`].
