@@ -1,4 +1,5 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod dependent;
 mod oracle;
 mod support;
