@@ -1,1 +1,141 @@
-fn main() {}
+//! Where libtorch is: an rpath for our own binaries, a name for dependents, one readable error when it is the wrong one.
+//!
+//! torch-sys has compiled against libtorch before this runs; it says where it found it in `DEP_TCH_LIBTORCH_LIB`.
+//! Nothing here links `libtorch_cuda`: `src/runtime/device_library.rs` opens it at run time, for dependents as well.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+/// The libtorch that tch 0.26 is generated from.
+const EXPECTED: &str = "2.13.0";
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=LIBTORCH_BYPASS_VERSION_CHECK");
+    println!("cargo::rerun-if-env-changed=LIBTORCH_STATIC");
+
+    // Absent on docs.rs (torch-sys's `doc-only`) and on Windows, which has no rpath.
+    let Some(lib) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
+        println!("cargo::rustc-env=DENSENET_LIBTORCH_VERSION={EXPECTED}");
+        return;
+    };
+    let checked = check_complete(&lib).and_then(|()| check_version(&lib));
+    let version = match checked {
+        Ok(version) => version,
+        // Not a non-zero exit: cargo then prints this line alone, without the script's whole output around it.
+        Err(problem) => {
+            println!("cargo::error={problem}");
+            return;
+        }
+    };
+    println!("cargo::rustc-env=DENSENET_LIBTORCH_VERSION={version}");
+    println!("cargo::metadata=libtorch_lib={}", lib.display());
+
+    // Beside the binary first, so that a folder made for shipping never picks up the build machine's libtorch.
+    let beside = if target_os() == "macos" { "@loader_path/lib" } else { "$ORIGIN/lib" };
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{beside}");
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+
+    // Link arguments reach neither doctests nor dependents. Cargo puts the search paths that lie in its target folder
+    // on the library path of whatever it runs, so a link there covers `cargo run` and `cargo test` for both.
+    match link_into_target(&lib) {
+        Ok(link) => println!("cargo::rustc-link-search=native={}", link.display()),
+        Err(error) => {
+            println!("cargo::warning=doctests may not find libtorch at run time: no link to it ({error})")
+        }
+    }
+}
+
+fn target_os() -> String {
+    env::var("CARGO_CFG_TARGET_OS").unwrap_or_default()
+}
+
+/// The shared libraries that everything links.
+fn check_complete(lib: &Path) -> Result<(), String> {
+    let is_static =
+        env::var("LIBTORCH_STATIC").is_ok_and(|value| !["0", "false", "FALSE"].contains(&value.as_str()));
+    if is_static {
+        return Ok(());
+    }
+    let suffix = if target_os() == "macos" { "dylib" } else { "so" };
+    for name in ["libc10", "libtorch_cpu", "libtorch"] {
+        let file = lib.join(name).with_extension(suffix);
+        if !file.exists() {
+            return Err(format!(
+                "libtorch in {} is incomplete: {name}.{suffix} is missing; reinstall it, or point LIBTORCH at a whole \
+                 libtorch {EXPECTED} (the folder that has `lib` and `include`), or run `make`, which fetches one",
+                lib.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The version of the libtorch around `lib`, which must be [`EXPECTED`].
+fn check_version(lib: &Path) -> Result<String, String> {
+    let Some((version, file)) = version_near(lib) else {
+        println!(
+            "cargo::warning=no version file near {}: taking it for libtorch {EXPECTED}, which is what this crate needs",
+            lib.display()
+        );
+        return Ok("unknown".to_string());
+    };
+    println!("cargo::rerun-if-changed={}", file.display());
+    // A wheel's version carries its variant: 2.13.0+cu130.
+    let release = version.split('+').next().unwrap_or_default();
+    if release == EXPECTED {
+        return Ok(version);
+    }
+    let found = format!("libtorch in {} is version {version} (says {})", lib.display(), file.display());
+    if env::var_os("LIBTORCH_BYPASS_VERSION_CHECK").is_some() {
+        println!(
+            "cargo::warning={found}; this crate is made and tested for {EXPECTED}; going on, as \
+             LIBTORCH_BYPASS_VERSION_CHECK asks"
+        );
+        return Ok(version);
+    }
+    Err(format!(
+        "{found}; this crate needs {EXPECTED}: point LIBTORCH at that version, or run `make`, which fetches it, or set \
+         LIBTORCH_BYPASS_VERSION_CHECK=1 to try this one"
+    ))
+}
+
+/// The version and the file that states it: a libtorch archive has `build-version`, a wheel `version.py`, both the header.
+fn version_near(lib: &Path) -> Option<(String, PathBuf)> {
+    let root = lib.parent()?;
+    let line_with = |file: PathBuf, key: &str| {
+        let text = fs::read_to_string(&file).ok()?;
+        let line = text.lines().map(str::trim).find_map(|line| line.strip_prefix(key))?;
+        let version = line.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        (!version.is_empty()).then(|| (version.to_string(), file))
+    };
+    let header = || {
+        // `#define TORCH_VERSION \` and the string on the next line.
+        ["include/torch/headeronly/version.h", "include/torch/csrc/api/include/torch/version.h"]
+            .iter()
+            .find_map(|name| {
+                let file = root.join(name);
+                let text = fs::read_to_string(&file).ok()?;
+                let version = text.split("#define TORCH_VERSION ").nth(1)?.split('"').nth(1)?;
+                Some((version.to_string(), file))
+            })
+    };
+    line_with(root.join("build-version"), "")
+        .or_else(|| line_with(root.join("version.py"), "__version__ = "))
+        .or_else(header)
+}
+
+/// `OUT_DIR/libtorch` → `lib`.
+fn link_into_target(lib: &Path) -> io::Result<PathBuf> {
+    let out = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;
+    let link = Path::new(&out).join("libtorch");
+    match fs::remove_file(&link) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(lib, &link)?;
+    #[cfg(windows)]
+    std::os::windows::fs::symlink_dir(lib, &link)?;
+    Ok(link)
+}

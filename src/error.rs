@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::model::ModelError;
 use crate::transforms::TransformError;
+use crate::runtime::RuntimeError;
 
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum Error {
     /// From [`crate::transforms`].
     #[error(transparent)]
     Transform(#[from] TransformError),
+    /// From [`crate::runtime`].
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
 }
 
 /// `Result` with the crate's [`Error`].

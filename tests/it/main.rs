@@ -2,6 +2,7 @@
 
 mod model;
 mod loading;
+mod dependent;
 mod oracle;
 mod pictures;
 mod support;

@@ -1,0 +1,37 @@
+# Each target is enough on its own: libtorch is found or fetched first (scripts/with-libtorch.sh says where).
+# Everything is the release profile, so that tch, which takes minutes, is compiled once.
+
+LIBTORCH_SH := scripts/with-libtorch.sh
+CARGO := cargo
+IMAGES := examples/images
+
+.PHONY: demo build test check bench help
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo    build, then classify the pictures in $(IMAGES)'
+	@echo 'make test    build, then run every test, against PyTorch'
+	@echo 'make build   build the command and the library (release)'
+	@echo 'make check   what CI checks: format, lints, tests, documentation'
+	@echo 'make bench   the benchmarks'
+
+demo: build
+	@target=$$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/') && \
+	echo && "$$target/release/densenet" classify $(IMAGES)
+
+build:
+	$(LIBTORCH_SH) $(CARGO) build --release
+
+test:
+	$(LIBTORCH_SH) --oracle $(CARGO) test --release
+
+# The tests come last: their result lines end the output.
+check:
+	$(CARGO) fmt --check
+	$(LIBTORCH_SH) $(CARGO) clippy --release --all-targets -- -D warnings
+	$(LIBTORCH_SH) $(CARGO) clippy --release --lib --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(LIBTORCH_SH) $(CARGO) doc --release --no-deps
+	$(MAKE) --no-print-directory test
+
+bench:
+	$(LIBTORCH_SH) --oracle $(CARGO) bench

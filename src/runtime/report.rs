@@ -1,0 +1,171 @@
+//! What `densenet doctor` tells: everything about this process's libtorch that explains why something is slow or missing.
+
+use super::libtorch::{file_name, loaded_libraries, version_in};
+use super::{checkpoint_cache, device, folder, keeps_freed_memory, load_device_libraries, threads};
+use super::{CheckpointCache, DeviceLibrary, Threads, LIBTORCH_BUILD_VERSION};
+use std::fmt;
+use std::path::PathBuf;
+
+/// This process's libtorch, devices and settings. Serializes to one JSON object; `Display` is for people.
+#[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// This crate's version.
+    pub densenet: &'static str,
+    /// The libtorch this crate was compiled against.
+    pub libtorch_built_for: &'static str,
+    /// The version stated beside the libtorch in use; `None` if nothing there states one.
+    pub libtorch: Option<String>,
+    /// The folder the libtorch in use was loaded from; `None` where the system does not tell.
+    pub libtorch_folder: Option<PathBuf>,
+    /// The devices that work, as `--device` takes them.
+    pub devices: Vec<String>,
+    /// libtorch's GPU half.
+    pub device_library: DeviceLibrary,
+    /// The CUDA runtime and cuDNN versions that libtorch states, such as `13000` and `92000`; absent without CUDA.
+    pub cuda_runtime: Option<i64>,
+    /// See `cuda_runtime`.
+    pub cudnn: Option<i64>,
+    /// Thread counts.
+    pub threads: Threads,
+    /// Processors this process may use.
+    pub processors: usize,
+    /// Instruction sets of this processor that matter to libtorch's kernels or ours.
+    pub cpu_features: Vec<&'static str>,
+    /// Math libraries libtorch was built with.
+    pub built_with: Vec<&'static str>,
+    /// Whether freed memory is kept (see [`super::keep_freed_memory`]).
+    pub keeps_freed_memory: bool,
+    /// Where downloaded checkpoints are kept; `None` without a home.
+    pub checkpoint_cache: Option<CheckpointCache>,
+    /// The libraries of libtorch and what it stands on, as loaded in this process.
+    pub linked: Vec<PathBuf>,
+}
+
+impl Report {
+    /// Looks at this process; opens the device library first if a driver is there.
+    pub fn collect() -> Report {
+        let device_library = load_device_libraries().clone();
+        let libtorch_folder = folder();
+        let has_cuda = matches!(device_library, DeviceLibrary::Loaded { driver: true, .. });
+        Report {
+            densenet: env!("CARGO_PKG_VERSION"),
+            libtorch_built_for: LIBTORCH_BUILD_VERSION,
+            libtorch: libtorch_folder.as_deref().and_then(version_in),
+            libtorch_folder,
+            devices: devices(),
+            device_library,
+            cuda_runtime: has_cuda.then(tch::utils::version_cudart),
+            cudnn: (has_cuda && tch::Cuda::cudnn_is_available()).then(tch::utils::version_cudnn),
+            threads: threads(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            cpu_features: cpu_features(),
+            built_with: built_with(),
+            keeps_freed_memory: keeps_freed_memory(),
+            checkpoint_cache: checkpoint_cache(),
+            // Last: the queries above may have loaded more.
+            linked: linked(),
+        }
+    }
+}
+
+fn devices() -> Vec<String> {
+    let mut devices = vec!["cpu".to_string()];
+    devices.extend((0..device::gpu_count()).map(|number| format!("cuda:{number}")));
+    if tch::utils::has_mps() {
+        devices.push("mps".to_string());
+    }
+    devices
+}
+
+fn cpu_features() -> Vec<&'static str> {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    let known = [
+        ("avx", is_x86_feature_detected!("avx")),
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512bw", is_x86_feature_detected!("avx512bw")),
+        ("avx512vl", is_x86_feature_detected!("avx512vl")),
+        ("avx512dq", is_x86_feature_detected!("avx512dq")),
+        ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
+        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let known = [
+        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+        ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
+        ("sve", std::arch::is_aarch64_feature_detected!("sve")),
+    ];
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    let known: [(&str, bool); 0] = [];
+    known.into_iter().filter_map(|(name, detected)| detected.then_some(name)).collect()
+}
+
+fn built_with() -> Vec<&'static str> {
+    use tch::utils::{has_lapack, has_mkl, has_mkldnn, has_openmp};
+    let known =
+        [("openmp", has_openmp()), ("mkl", has_mkl()), ("onednn", has_mkldnn()), ("lapack", has_lapack())];
+    known.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
+}
+
+/// Loaded libraries whose name starts with one of these: two copies of one of them explain many a crash.
+const TOLD: [&str; 11] = [
+    "libtorch",
+    "libc10",
+    "libtch",
+    "libcu",
+    "libnv",
+    "libnccl",
+    "libamdhip64",
+    "libMIOpen",
+    "libgomp",
+    "libiomp5",
+    "libmkl",
+];
+
+fn linked() -> Vec<PathBuf> {
+    let mut libraries = loaded_libraries();
+    libraries.retain(|path| TOLD.iter().any(|start| file_name(path).starts_with(start)));
+    libraries
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<15} {value}");
+        line("densenet", &self.densenet)?;
+        let running = self.libtorch.as_deref().unwrap_or("version not stated");
+        line("libtorch", &format_args!("{running} (compiled against {})", self.libtorch_built_for))?;
+        let folder = self.libtorch_folder.as_ref().map(|folder| folder.display().to_string());
+        line("  folder", &folder.as_deref().unwrap_or("unknown"))?;
+        line("  built with", &self.built_with.join(", "))?;
+        line("devices", &self.devices.join(", "))?;
+        line("  GPU library", &self.device_library)?;
+        if let Some(version) = self.cuda_runtime {
+            let cudnn = self.cudnn.map_or("none".into(), |version| version.to_string());
+            line("  CUDA", &format_args!("runtime {version}, cuDNN {cudnn}"))?;
+        }
+        let Threads { intra_op, inter_op } = self.threads;
+        let processors = self.processors;
+        line(
+            "threads",
+            &format_args!("{intra_op} in an operator, {inter_op} between; {processors} processors"),
+        )?;
+        line("cpu", &self.cpu_features.join(", "))?;
+        let memory =
+            if self.keeps_freed_memory { "kept for reuse" } else { "left to the allocator's defaults" };
+        line("freed memory", &memory)?;
+        match &self.checkpoint_cache {
+            Some(CheckpointCache { path, exists, writable }) => {
+                let exists = if *exists { "exists" } else { "made when needed" };
+                let writable = if *writable { "writable" } else { "NOT writable" };
+                line("checkpoints", &format_args!("{} ({exists}, {writable})", path.display()))?;
+            }
+            None => line("checkpoints", &"no home folder: set TORCH_HOME")?,
+        }
+        for (index, path) in self.linked.iter().enumerate() {
+            line(if index == 0 { "linked" } else { "" }, &path.display())?;
+        }
+        Ok(())
+    }
+}
