@@ -1,10 +1,20 @@
 //! What can go wrong in `checkpoint`.
 
+use super::read_error::{Origin, ReadError};
+
 /// Errors of [`crate::checkpoint`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     // --- reading a file ---
+    /// A file could not be read.
+    #[error("{origin}: {reason}")]
+    Read {
+        /// Which file.
+        origin: Origin,
+        /// Why. Its words are part of this error's, so it is not its `source()`.
+        reason: Box<ReadError>,
+    },
 
     // --- filling tensors ---
 
@@ -29,6 +39,12 @@ pub enum CheckpointError {
     /// A libtorch operation failed.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
+}
+
+impl CheckpointError {
+    pub(super) fn read(origin: &Origin, reason: ReadError) -> Self {
+        CheckpointError::Read { origin: origin.clone(), reason: Box::new(reason) }
+    }
 }
 
 /// `Result` of [`crate::checkpoint`].

@@ -4,9 +4,26 @@
 //! networks: [`crate::model`] hands out named tensors, this room fills them.
 
 mod error;
+mod find;
+mod foreign;
+mod foreign_globals;
+mod legacy;
+mod modules;
+mod open;
+mod pickle;
+mod read_error;
+mod recognize;
+mod safetensors_file;
+mod source;
 mod state_dict;
+mod storage;
+mod tensors;
 mod write;
+mod zip_archive;
 
 pub use error::{CheckpointError, Result};
+pub use foreign::ForeignFile;
+pub use open::{CheckpointBytes, ReadOptions};
+pub use read_error::{MemberProblem, Origin, ReadError};
 pub use state_dict::{Format, StateDict, TensorView};
 pub use write::write_safetensors;
