@@ -2,12 +2,21 @@
 
 use super::report::LoadReport;
 use tch::Kind;
+use super::read_error::{Origin, ReadError};
 
 /// Errors of [`crate::checkpoint`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     // --- reading a file ---
+    /// A file could not be read.
+    #[error("{origin}: {reason}")]
+    Read {
+        /// Which file.
+        origin: Origin,
+        /// Why. Its words are part of this error's, so it is not its `source()`.
+        reason: Box<ReadError>,
+    },
 
     // --- filling tensors ---
     /// The file's tensors are not the ones wanted; the report says which.
@@ -166,6 +175,12 @@ pub enum CheckpointError {
     /// A libtorch operation failed.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
+}
+
+impl CheckpointError {
+    pub(super) fn read(origin: &Origin, reason: ReadError) -> Self {
+        CheckpointError::Read { origin: origin.clone(), reason: Box::new(reason) }
+    }
 }
 
 /// `Result` of [`crate::checkpoint`].

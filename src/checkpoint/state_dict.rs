@@ -1,6 +1,10 @@
 //! Named tensors as a file holds them, before anything is copied.
 
-use super::error::Result;
+use super::error::{CheckpointError, Result};
+use super::storage::{swap_unit, Storage};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// What kind of file a state dict came from.
@@ -31,9 +35,23 @@ pub struct TensorView {
 
 enum Data {
     Tensor(Tensor),
+    Stored(Stored),
+}
+
+/// A view of a storage, proven to lie inside it.
+pub(super) struct Stored {
+    pub(super) storage: Arc<Storage>,
+    /// Bytes of the storage from the first to the last element.
+    pub(super) range: Range<usize>,
+    /// In elements, none negative, one for each dimension.
+    pub(super) strides: Vec<i64>,
 }
 
 impl TensorView {
+    pub(super) fn stored(kind: Kind, shape: Vec<i64>, stored: Stored) -> Self {
+        TensorView { kind, shape, data: Data::Stored(stored) }
+    }
+
     /// The dtype in the file.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -44,11 +62,86 @@ impl TensorView {
         &self.shape
     }
 
-    /// A tensor of this dtype and shape on the CPU; the data is read now.
-    pub fn to_tensor(&self) -> Result<Tensor> {
-        match &self.data {
-            Data::Tensor(tensor) => Ok(tensor.shallow_clone()),
+    /// The number of elements.
+    pub fn numel(&self) -> usize {
+        if self.shape.contains(&0) {
+            return 0;
         }
+        // Proven to fit the file when the view was made, or libtorch's own.
+        self.shape.iter().product::<i64>() as usize
+    }
+
+    /// A contiguous tensor of this dtype and shape on the CPU, in memory libtorch allocated; the data is read now. A view
+    /// of a tensor in memory ([`Format::Memory`]) gives that tensor.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Read`] if deflated data is damaged, [`CheckpointError::Torch`] if libtorch cannot allocate.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        let stored = match &self.data {
+            Data::Tensor(tensor) => return Ok(tensor.shallow_clone()),
+            Data::Stored(stored) => stored,
+        };
+        let bytes = stored.bytes(self.kind)?;
+        if is_contiguous(&self.shape, &stored.strides) {
+            return Ok(Tensor::f_from_data_size(&bytes, &self.shape, self.kind)?);
+        }
+        // The storage's part that the view spans, once, and the view of it.
+        let length = (bytes.len() / self.kind.elt_size_in_bytes()) as i64;
+        let flat = Tensor::f_from_data_size(&bytes, &[length], self.kind)?;
+        Ok(flat.f_as_strided(&self.shape, &stored.strides, 0)?.f_contiguous()?)
+    }
+
+    /// Copies the data into `target`, which has this shape, and may have another dtype or be on another device. Records
+    /// nothing for autograd.
+    ///
+    /// # Errors
+    /// As [`TensorView::to_tensor`]; [`CheckpointError::Torch`] if the shapes cannot be broadcast.
+    pub fn copy_to(&self, target: &Tensor) -> Result<()> {
+        let source = self.to_tensor()?;
+        let mut target = target.shallow_clone();
+        tch::no_grad(|| target.f_copy_(&source))?;
+        Ok(())
+    }
+
+    /// Bytes that [`TensorView::to_tensor`] makes.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.numel() as u64).saturating_mul(self.kind.elt_size_in_bytes() as u64)
+    }
+
+    pub(super) fn storage(&self) -> Option<&Arc<Storage>> {
+        match &self.data {
+            Data::Tensor(_) => None,
+            Data::Stored(stored) => Some(&stored.storage),
+        }
+    }
+}
+
+impl Stored {
+    fn bytes(&self, kind: Kind) -> Result<Cow<'_, [u8]>> {
+        self.storage
+            .read(self.range.clone(), swap_unit(kind))
+            .map_err(|error| CheckpointError::read(self.storage.source().origin(), error))
+    }
+}
+
+/// Whether elements lie one after the other; strides of dimensions of size 1 mean nothing.
+fn is_contiguous(shape: &[i64], strides: &[i64]) -> bool {
+    if shape.contains(&0) {
+        return true;
+    }
+    let mut expected: i64 = 1;
+    for (size, stride) in shape.iter().zip(strides).rev() {
+        if *size != 1 && *stride != expected {
+            return false;
+        }
+        expected = expected.saturating_mul(*size);
+    }
+    true
+}
+
+impl std::fmt::Debug for TensorView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TensorView({:?} {:?})", self.kind, self.shape)
     }
 }
 
@@ -59,6 +152,7 @@ impl From<Tensor> for TensorView {
 }
 
 /// An ordered list of named tensors, and what is known of the file they came from.
+#[derive(Debug)]
 pub struct StateDict {
     /// Where they came from.
     pub format: Format,
@@ -66,6 +160,8 @@ pub struct StateDict {
     pub root: Option<String>,
     /// Names of classes and functions in the file that were not run, sorted.
     pub foreign_globals: Vec<String>,
+    /// Text the file carries beside the tensors (safetensors' `__metadata__`), sorted by key.
+    pub metadata: Vec<(String, String)>,
     /// Tensors in the file's order.
     pub tensors: Vec<(String, TensorView)>,
 }
@@ -77,6 +173,7 @@ impl StateDict {
             format: Format::Memory,
             root: None,
             foreign_globals: Vec::new(),
+            metadata: Vec::new(),
             tensors: tensors.into_iter().map(|(name, tensor)| (name, tensor.into())).collect(),
         }
     }

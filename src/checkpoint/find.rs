@@ -1,0 +1,208 @@
+//! Which of a file's dictionaries holds the weights.
+//!
+//! Training scripts wrap state dicts in dictionaries of their own, beside optimizers, counters and settings. The one
+//! wanted is the dictionary (or pickled module) with the most DenseNet-like tensor names.
+
+use super::modules;
+use super::pickle::{Node, NodeId, Tree};
+use super::read_error::ReadError;
+use super::tensors::is_tensor;
+use std::collections::HashSet;
+
+/// Dictionaries inside dictionaries that are searched.
+const MAX_DEPTH: usize = 32;
+/// Keys of averaged weights: what timm prefers when both are there.
+const AVERAGED: &[&str] = &["state_dict_ema", "model_ema", "ema", "ema_state_dict"];
+/// Keys that training scripts give the weights.
+const WEIGHTS: &[&str] = &[
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+];
+/// Parts of names that DenseNets of some origin have and other networks seldom do.
+const DENSE: &[&str] = &[
+    "denseblock",
+    "denselayer",
+    "dense_block",
+    "bottle_neck",
+    "transition",
+    "features_denseblock",
+    "dense",
+    "trans",
+    "norm5",
+    "norm_final",
+];
+/// What parameters and buffers are called.
+const LEAVES: &[&str] = &["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+
+/// The state dict that was chosen: where, and its tensors.
+pub(super) struct Found {
+    /// The key path, `None` if it is the top object.
+    pub(super) root: Option<String>,
+    pub(super) tensors: Vec<(String, NodeId)>,
+    /// The top object or module at the root is one of a TorchScript archive.
+    pub(super) id: NodeId,
+}
+
+struct Candidate {
+    path: String,
+    id: NodeId,
+    score: Score,
+}
+
+/// Compared in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Score {
+    dense: usize,
+    leaves: usize,
+    tensors: usize,
+}
+
+/// Finds the state dict, at `root` if one is given.
+pub(super) fn find(tree: &Tree, root: Option<&str>) -> Result<Found, ReadError> {
+    let mut search = Search { tree, all: root.is_some(), seen: HashSet::new(), candidates: Vec::new() };
+    search.visit(tree.root(), String::new(), 0);
+    let candidates = search.candidates;
+    let chosen = match root {
+        Some(root) => candidates.iter().find(|candidate| candidate.path == root).ok_or_else(|| {
+            ReadError::RootNotFound { root: root.to_string(), candidates: listing(&candidates) }
+        })?,
+        None => choose(tree, &candidates)?,
+    };
+    let tensors = collect(tree, chosen.id)?;
+    let root = (!chosen.path.is_empty()).then(|| chosen.path.clone());
+    Ok(Found { root, tensors, id: chosen.id })
+}
+
+fn choose<'c>(tree: &Tree, candidates: &'c [Candidate]) -> Result<&'c Candidate, ReadError> {
+    let Some(best) = candidates.iter().map(|candidate| candidate.score).max() else {
+        return Err(ReadError::NoStateDict { top: tree.describe(tree.root()) });
+    };
+    let best: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.score == best).collect();
+    if let [only] = best[..] {
+        return Ok(only);
+    }
+    // Weights and their average, side by side, are what timm saves; it loads the average.
+    let last = |candidate: &Candidate| candidate.path.rsplit('.').next().unwrap_or_default().to_string();
+    let averaged: Vec<&&Candidate> = best.iter().filter(|c| AVERAGED.contains(&&*last(c))).collect();
+    let plain = best.iter().filter(|c| WEIGHTS.contains(&&*last(c))).count();
+    match averaged[..] {
+        [only] if plain + 1 == best.len() => Ok(only),
+        _ => Err(ReadError::AmbiguousRoot {
+            candidates: best.iter().map(|c| (c.path.clone(), c.score.tensors)).collect(),
+        }),
+    }
+}
+
+struct Search<'t, 'a> {
+    tree: &'t Tree<'a>,
+    /// Optimizers too.
+    all: bool,
+    /// Each node is looked at once, so cycles end and sharing costs nothing.
+    seen: HashSet<NodeId>,
+    candidates: Vec<Candidate>,
+}
+
+impl Search<'_, '_> {
+    fn visit(&mut self, id: NodeId, path: String, depth: usize) {
+        if depth > MAX_DEPTH || is_tensor(self.tree, id) || !self.seen.insert(id) {
+            return;
+        }
+        let tree = self.tree;
+        let join = |key: &str| if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
+        if modules::is_module(tree, id) || modules::is_script(tree, id) {
+            // A module that cannot be walked stays a candidate: if it is the only one, its error is the answer.
+            let score = modules::collect(tree, id).map(|names| score(names.iter().map(|(name, _)| &**name)));
+            self.candidates.push(Candidate { path, id, score: score.unwrap_or_default() });
+            return;
+        }
+        if let Some(entries) = tree.entries(id) {
+            let names = entries
+                .iter()
+                .filter(|(_, value)| is_tensor(tree, *value))
+                .filter_map(|(key, _)| tree.str(*key));
+            let score = score(names);
+            let optimizer = ["exp_avg", "momentum_buffer", "square_avg"]
+                .iter()
+                .any(|key| tree.get(&entries, key).is_some());
+            if score.tensors > 0 && (self.all || !optimizer) {
+                self.candidates.push(Candidate { path: path.clone(), id, score });
+            }
+            for (key, value) in entries.iter() {
+                if let Some(key) = tree.str(*key).filter(|key| self.all || !is_optimizer(key)) {
+                    self.visit(*value, join(key), depth + 1);
+                }
+            }
+            return;
+        }
+        match tree.node(id) {
+            Node::Tuple(items) | Node::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.visit(*item, join(&index.to_string()), depth + 1);
+                }
+            }
+            // An object that is no module: what it was given as its attributes.
+            Node::Object(object) => {
+                if let Some(state) = object.state {
+                    self.visit(state, path, depth + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_optimizer(key: &str) -> bool {
+    key == "opt"
+        || key.starts_with("optim")
+        || key.contains("optimizer")
+        || key.contains("scheduler")
+        || key == "scaler"
+}
+
+fn score<'n>(names: impl Iterator<Item = &'n str>) -> Score {
+    let mut score = Score::default();
+    for name in names {
+        let digits: &[char] = &['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
+        let dense = |part: &str| DENSE.contains(&part) || DENSE.contains(&part.trim_end_matches(digits));
+        score.tensors += 1;
+        score.dense += usize::from(name.split(['.', '|']).any(dense));
+        score.leaves += usize::from(is_leaf(name));
+    }
+    score
+}
+
+fn is_leaf(name: &str) -> bool {
+    name.rsplit(['.', '|', '_']).next().is_some_and(|last| LEAVES.contains(&last))
+        || LEAVES.iter().any(|leaf| name.ends_with(leaf))
+}
+
+/// The tensors of a dictionary or module. Plain data beside them is left out; something that only code could turn into a
+/// tensor, under a tensor's name, is refused.
+fn collect(tree: &Tree, id: NodeId) -> Result<Vec<(String, NodeId)>, ReadError> {
+    if modules::is_module(tree, id) || modules::is_script(tree, id) {
+        return modules::collect(tree, id);
+    }
+    let mut tensors = Vec::new();
+    for (key, value) in tree.entries(id).unwrap_or_default().iter() {
+        let Some(name) = tree.str(*key) else { continue };
+        if is_tensor(tree, *value) {
+            tensors.push((name.to_string(), *value));
+        } else if is_leaf(name)
+            && matches!(tree.node(*value), Node::Object(_) | Node::Global(_) | Node::Persistent(_))
+        {
+            return Err(ReadError::NotATensor { key: name.to_string(), found: tree.describe(*value) });
+        }
+    }
+    Ok(tensors)
+}
+
+fn listing(candidates: &[Candidate]) -> Vec<(String, usize)> {
+    candidates.iter().map(|candidate| (candidate.path.clone(), candidate.score.tensors)).collect()
+}
