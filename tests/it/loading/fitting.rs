@@ -154,11 +154,12 @@ fn monai_and_gpleiss_names_load() {
         Some(name.replace("classifier.", "class_layers.out."))
     };
     let gpleiss = |name: &str| Some(dotted(name).replace("norm5", "norm_final"));
-    let renames: [(&dyn Fn(&str) -> Option<String>, &[&str]); 2] =
-        [(&monai, &["R2", "R3"]), (&gpleiss, &["R1", "R4"])];
-    for (rename, rules) in renames {
+    for (source_renamed, rules) in [
+        (renamed(&source, monai), ["R2", "R3"]),
+        (renamed(&source, gpleiss), ["R1", "R4"]),
+    ] {
         let targets = targets();
-        let report = loaded(&targets, &renamed(&source, rename));
+        let report = loaded(&targets, &source_renamed);
         assert_same_tensors(&targets, &source);
         assert_eq!(report.rules, rules);
     }
@@ -475,4 +476,18 @@ fn the_callers_renames_open_what_no_rule_knows() {
     ];
     load(&targets, &dict(&fastai), &options).unwrap();
     assert_same_tensors(&targets, &source);
+}
+
+#[test]
+fn large_tensors_load_whole_at_every_size_around_a_part() {
+    for numel in [32_766, 32_767, 32_768, 65_534, 65_535, 100_003] {
+        for kind in [Kind::Float, Kind::Half] {
+            let values = Tensor::arange(numel, (Kind::Float, Device::Cpu)).to_kind(kind);
+            let target = Tensor::zeros([numel], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            let into = vec![("features.conv0.weight".to_string(), target)];
+            loaded(&into, &vec![("features.conv0.weight".to_string(), values.shallow_clone())]);
+            assert_same_bits("conv0", &into[0].1.detach(), &values.to_kind(Kind::Float));
+            assert!(into[0].1.is_leaf() && into[0].1.requires_grad());
+        }
+    }
 }
