@@ -153,7 +153,7 @@ fn accuracy(network: &DenseNet, images: &Tensor, labels: &Tensor) -> Result<f64>
 fn save(args: &Args, network: &DenseNet, epoch: i64, top1: f64, seconds: f64) -> Result<()> {
     checkpoint::write_safetensors(&args.output, &network.named_tensors(), Default::default())?;
     let transforms =
-        json!({ "resize_size": null, "crop_size": null, "mean": [MEAN], "std": [STD], "channels": 1 });
+        json!({ "resize_size": 28, "crop_size": 28, "mean": [MEAN], "std": [STD], "channels": 1 });
     let sidecar = json!({
         "config": network.config,
         "categories": CLASSES,

@@ -2,8 +2,11 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::model::ModelError;
-use crate::transforms::TransformError;
+use crate::parity::ParityError;
+use crate::predictor::PredictError;
 use crate::runtime::RuntimeError;
+use crate::transforms::TransformError;
+use crate::weights::WeightsError;
 
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +18,21 @@ pub enum Error {
     /// From [`crate::model`].
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// From [`crate::transforms`].
+    /// From [`crate::parity`].
     #[error(transparent)]
-    Transform(#[from] TransformError),
+    Parity(#[from] ParityError),
+    /// From [`crate::predictor`].
+    #[error(transparent)]
+    Predict(#[from] PredictError),
     /// From [`crate::runtime`].
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// From [`crate::transforms`].
+    #[error(transparent)]
+    Transform(#[from] TransformError),
+    /// From [`crate::weights`].
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
 }
 
 /// `Result` with the crate's [`Error`].

@@ -1,15 +1,38 @@
 //! torchvision's DenseNet on libtorch, from Rust: the same names, the same weights, the same bits.
+//!
+//! - [`model`]: the network, its configurations, timm's surgery.
+//! - [`checkpoint`]: state dicts in torch's formats, read without running anything in them.
+//! - [`weights`]: weights by file or name, with class names and transforms.
+//! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
+//! - [`Predictor`]: all of that in one value for any number of threads.
+//! - [`parity`]: is this the network PyTorch ran?
+//! - [`runtime`]: libtorch's devices, threads and memory.
+//!
+//! ```
+//! use densenet::tch::Device;
+//! use densenet::transforms::RgbImage;
+//! use densenet::Predictor;
+//!
+//! let predictor = Predictor::open("fashion_mnist", Device::Cpu)?;
+//! let best = &predictor.predict(&[RgbImage::new(28, 28)], 1)?[0][0];
+//! println!("{} {:.1} %", best.label, 100.0 * best.probability);
+//! # Ok::<(), densenet::Error>(())
+//! ```
 
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod checkpoint;
 pub mod model;
+pub mod parity;
+pub mod predictor;
 pub mod runtime;
 pub mod transforms;
+pub mod weights;
 
 mod error;
 pub use error::{Error, Result};
 pub use model::{Arch, DenseNet, DenseNetConfig};
+pub use predictor::Predictor;
 
 /// The `tch` this crate is built on, for dependents that need the same version.
 pub use tch;

@@ -1,8 +1,8 @@
 //! What can go wrong in `checkpoint`.
 
+use super::read_error::{Origin, ReadError};
 use super::report::LoadReport;
 use tch::Kind;
-use super::read_error::{Origin, ReadError};
 
 /// Errors of [`crate::checkpoint`].
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,10 @@ pub enum CheckpointError {
         prefixes: Vec<String>,
     },
     /// No tensor of the file lies under the prefix that was asked for.
-    #[error("no tensor of the file has a name that starts with {prefix:?}; networks were found under {}", quoted(found))]
+    #[error(
+        "no tensor of the file has a name that starts with {prefix:?}; networks were found under {}",
+        quoted(found)
+    )]
     UnknownPrefix {
         /// The prefix.
         prefix: String,
@@ -190,11 +193,7 @@ pub type Result<T> = std::result::Result<T, CheckpointError>;
 fn quoted(prefixes: &[String]) -> String {
     match prefixes {
         [] => "no prefix".to_string(),
-        _ => prefixes
-            .iter()
-            .map(|prefix| format!("{prefix:?}"))
-            .collect::<Vec<_>>()
-            .join(", "),
+        _ => prefixes.iter().map(|prefix| format!("{prefix:?}")).collect::<Vec<_>>().join(", "),
     }
 }
 

@@ -58,21 +58,11 @@ const MAX_CHANNELS: i64 = 1 << 20;
 /// missing tensors; [`CheckpointError::Contradiction`] for the first shape that contradicts the others.
 pub fn infer(file: &Normalized<'_>) -> Result<InferredConfig> {
     let shapes = Shapes::new(file);
-    let conv0 = shapes
-        .get(CONV0)
-        .ok_or_else(|| shapes.not_densenet(CONV0))?;
+    let conv0 = shapes.get(CONV0).ok_or_else(|| shapes.not_densenet(CONV0))?;
     if conv0.len() != 4 {
         return Err(match conv0.len() {
-            3 | 5 => CheckpointError::Dimensions {
-                name: CONV0.to_string(),
-                shape: conv0.to_vec(),
-            },
-            _ => contradiction(
-                CONV0,
-                conv0,
-                "[channels, in, k, k]",
-                "it is a convolution's weight",
-            ),
+            3 | 5 => CheckpointError::Dimensions { name: CONV0.to_string(), shape: conv0.to_vec() },
+            _ => contradiction(CONV0, conv0, "[channels, in, k, k]", "it is a convolution's weight"),
         });
     }
     let in_channels = width(CONV0, conv0, 1)?;
@@ -82,15 +72,9 @@ pub fn infer(file: &Normalized<'_>) -> Result<InferredConfig> {
     let (growth_rate, bn_size) = infer_layer(&shapes)?;
     if stem == InferredStem::Deep && conv0[0] != growth_rate {
         let expected = [growth_rate, in_channels, 3, 3];
-        let because = format!(
-            "the deep stem's first convolutions have the growth rate's {growth_rate} channels"
-        );
-        return Err(contradiction(
-            CONV0,
-            conv0,
-            &format!("{expected:?}"),
-            &because,
-        ));
+        let because =
+            format!("the deep stem's first convolutions have the growth rate's {growth_rate} channels");
+        return Err(contradiction(CONV0, conv0, &format!("{expected:?}"), &because));
     }
 
     let mut channels = num_init_features;
@@ -105,17 +89,12 @@ pub fn infer(file: &Normalized<'_>) -> Result<InferredConfig> {
             let module = format!("features.transition{}", block + 1);
             shapes.norm(&format!("{module}.norm"), channels)?;
             let name = format!("{module}.conv.weight");
-            let shape =
-                shapes.require(&name, || format!("block {} has a transition", block + 1))?;
+            let shape = shapes.require(&name, || format!("block {} has a transition", block + 1))?;
             let out = width(&name, shape, 0)?;
             shapes.expect(&name, &[out, channels, 1, 1], || {
                 format!("block {} puts out {channels} channels", block + 1)
             })?;
-            transitions.push(Transition {
-                name,
-                input: channels,
-                output: out,
-            });
+            transitions.push(Transition { name, input: channels, output: out });
             channels = out;
         }
     }
@@ -158,9 +137,7 @@ fn infer_stem(shapes: &Shapes, conv0: &[i64], in_channels: i64) -> Result<(Infer
         }
         ([3, 3], false) => Ok((InferredStem::Small, first)),
         // Only batch norm has all of its tensors: the 7×7 stem without them has another normalization.
-        ([7, 7], false) => Err(CheckpointError::NoBatchNorm {
-            name: "features.norm0.weight".to_string(),
-        }),
+        ([7, 7], false) => Err(CheckpointError::NoBatchNorm { name: "features.norm0.weight".to_string() }),
         _ => Err(CheckpointError::UnknownStem {
             name: CONV0.to_string(),
             shape: conv0.to_vec(),
@@ -181,23 +158,12 @@ fn infer_layer(shapes: &Shapes) -> Result<(i64, Option<i64>)> {
     let growth = width(conv2, second, 0)?;
     if bottleneck % growth != 0 {
         let because = format!("the bottleneck must be a multiple of the growth rate, {growth}");
-        return Err(contradiction(
-            conv1,
-            first,
-            &format!("[n·{growth}, …]"),
-            &because,
-        ));
+        return Err(contradiction(conv1, first, &format!("[n·{growth}, …]"), &because));
     }
     Ok((growth, Some(bottleneck / growth)))
 }
 
-fn check_layer(
-    shapes: &Shapes,
-    module: &str,
-    input: i64,
-    growth: i64,
-    bn_size: Option<i64>,
-) -> Result<()> {
+fn check_layer(shapes: &Shapes, module: &str, input: i64, growth: i64, bn_size: Option<i64>) -> Result<()> {
     let reads = || format!("the layer reads {input} channels and every layer adds {growth}");
     shapes.norm(&format!("{module}.norm1"), input)?;
     let conv1 = format!("{module}.conv1.weight");
@@ -207,11 +173,7 @@ fn check_layer(
     let bottleneck = bn_size * growth;
     shapes.expect(&conv1, &[bottleneck, input, 1, 1], reads)?;
     shapes.norm(&format!("{module}.norm2"), bottleneck)?;
-    shapes.expect(
-        &format!("{module}.conv2.weight"),
-        &[growth, bottleneck, 3, 3],
-        reads,
-    )
+    shapes.expect(&format!("{module}.conv2.weight"), &[growth, bottleneck, 3, 3], reads)
 }
 
 fn infer_classes(shapes: &Shapes, channels: i64) -> Result<i64> {
@@ -225,14 +187,8 @@ fn infer_classes(shapes: &Shapes, channels: i64) -> Result<i64> {
             }),
         };
     };
-    let classes = shape
-        .first()
-        .copied()
-        .filter(|&classes| classes > 0)
-        .unwrap_or(1);
-    shapes.expect(weight, &[classes, channels], || {
-        format!("features.norm5 has {channels} channels")
-    })?;
+    let classes = shape.first().copied().filter(|&classes| classes > 0).unwrap_or(1);
+    shapes.expect(weight, &[classes, channels], || format!("features.norm5 has {channels} channels"))?;
     shapes.expect(bias, &[classes], || format!("{weight} has {classes} rows"))?;
     Ok(classes)
 }
@@ -264,12 +220,7 @@ struct Shapes<'a>(HashMap<&'a str, &'a [i64]>);
 
 impl<'a> Shapes<'a> {
     fn new(file: &'a Normalized<'_>) -> Self {
-        Shapes(
-            file.tensors
-                .iter()
-                .map(|tensor| (tensor.name.as_str(), tensor.view.shape()))
-                .collect(),
-        )
+        Shapes(file.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.view.shape())).collect())
     }
 
     fn get(&self, name: &str) -> Option<&'a [i64]> {
@@ -277,10 +228,8 @@ impl<'a> Shapes<'a> {
     }
 
     fn require(&self, name: &str, because: impl FnOnce() -> String) -> Result<&'a [i64]> {
-        self.get(name).ok_or_else(|| CheckpointError::Incomplete {
-            name: name.to_string(),
-            because: because(),
-        })
+        self.get(name)
+            .ok_or_else(|| CheckpointError::Incomplete { name: name.to_string(), because: because() })
     }
 
     fn expect(&self, name: &str, expected: &[i64], because: impl Fn() -> String) -> Result<()> {
@@ -288,12 +237,7 @@ impl<'a> Shapes<'a> {
         if shape == expected {
             return Ok(());
         }
-        Err(contradiction(
-            name,
-            shape,
-            &format!("{expected:?}"),
-            &because(),
-        ))
+        Err(contradiction(name, shape, &format!("{expected:?}"), &because()))
     }
 
     /// A batch norm's four vectors; its counter may be missing, and may have the shape \[1\] of torch 0.3's files.
@@ -319,13 +263,9 @@ impl<'a> Shapes<'a> {
         let mut transitions: BTreeSet<u32> = BTreeSet::new();
         for name in self.0.keys() {
             if let Some((block, rest)) = numbered(name, "features.denseblock") {
-                blocks
-                    .entry(block)
-                    .or_default()
-                    .extend(numbered(rest, "denselayer").map(|(layer, _)| layer));
+                blocks.entry(block).or_default().extend(numbered(rest, "denselayer").map(|(layer, _)| layer));
             }
-            transitions
-                .extend(numbered(name, "features.transition").map(|(transition, _)| transition));
+            transitions.extend(numbered(name, "features.transition").map(|(transition, _)| transition));
         }
         let last = blocks.len();
         if last == 0 {
@@ -346,14 +286,12 @@ impl<'a> Shapes<'a> {
         // One transition between any two blocks.
         let gap = |missing, present| Err(CheckpointError::Gap { missing, present });
         match transitions.len() + 1 {
-            count if count < last => gap(
-                format!("features.transition{count}"),
-                format!("features.denseblock{}", count + 1),
-            ),
-            count if count > last => gap(
-                format!("features.denseblock{}", last + 1),
-                format!("features.transition{last}"),
-            ),
+            count if count < last => {
+                gap(format!("features.transition{count}"), format!("features.denseblock{}", count + 1))
+            }
+            count if count > last => {
+                gap(format!("features.denseblock{}", last + 1), format!("features.transition{last}"))
+            }
             _ => Ok(blocks.values().map(BTreeSet::len).collect()),
         }
     }
@@ -361,10 +299,7 @@ impl<'a> Shapes<'a> {
     fn not_densenet(&self, missing: &str) -> CheckpointError {
         let mut names: Vec<String> = self.0.keys().map(|name| name.to_string()).collect();
         names.sort();
-        CheckpointError::NotDenseNet {
-            missing: missing.to_string(),
-            names,
-        }
+        CheckpointError::NotDenseNet { missing: missing.to_string(), names }
     }
 }
 

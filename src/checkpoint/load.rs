@@ -25,11 +25,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions {
-            strict: true,
-            head: Head::Required,
-            names: NameOptions::default(),
-        }
+        LoadOptions { strict: true, head: Head::Required, names: NameOptions::default() }
     }
 }
 
@@ -58,11 +54,7 @@ pub enum Head {
 /// [`CheckpointError::Mismatch`] for everything else that does not fit (both only if `options.strict`);
 /// [`normalize`]'s errors; those of reading a tensor; [`CheckpointError::Unconvertible`] for complex and quantized
 /// values; [`CheckpointError::DuplicateTarget`] and [`CheckpointError::TargetNotWritable`] for a bad `into`.
-pub fn load(
-    into: &[(String, Tensor)],
-    dict: &StateDict,
-    options: &LoadOptions,
-) -> Result<LoadReport> {
+pub fn load(into: &[(String, Tensor)], dict: &StateDict, options: &LoadOptions) -> Result<LoadReport> {
     let targets = Targets::new(into)?;
     let file = if targets.are_exactly(dict) {
         Normalized::unchanged(dict)
@@ -96,11 +88,8 @@ impl<'a> Targets<'a> {
         let found = prefix::find(into.iter().map(|(name, _)| name.as_str()));
         // With several networks among the targets only names that are equal as they stand can match.
         let prefix = if let [one] = found[..] { one } else { "" };
-        let mut targets = Targets {
-            all: Vec::with_capacity(into.len()),
-            by_name: HashMap::new(),
-            by_bare: HashMap::new(),
-        };
+        let mut targets =
+            Targets { all: Vec::with_capacity(into.len()), by_name: HashMap::new(), by_bare: HashMap::new() };
         for (index, (name, tensor)) in into.iter().enumerate() {
             check_writable(name, tensor)?;
             if targets.by_name.insert(name, index).is_some() {
@@ -121,31 +110,19 @@ impl<'a> Targets<'a> {
         let names: HashSet<&str> = dict.tensors.iter().map(|(name, _)| name.as_str()).collect();
         names.len() == dict.tensors.len()
             && names.iter().all(|name| self.by_name.contains_key(name))
-            && self
-                .all
-                .iter()
-                .all(|target| names.contains(target.name) || is_counter(target.bare))
+            && self.all.iter().all(|target| names.contains(target.name) || is_counter(target.bare))
     }
 }
 
 fn check_writable(name: &str, tensor: &Tensor) -> Result<()> {
-    let refuse = |reason| {
-        Err(CheckpointError::TargetNotWritable {
-            name: name.to_string(),
-            reason,
-        })
-    };
+    let refuse = |reason| Err(CheckpointError::TargetNotWritable { name: name.to_string(), reason });
     if !tensor.defined() {
         return refuse("undefined");
     }
     if tensor.is_sparse() || tensor.is_mkldnn() {
         return refuse("not a strided tensor");
     }
-    let expanded = tensor
-        .size()
-        .iter()
-        .zip(tensor.stride())
-        .any(|(&size, stride)| size > 1 && stride == 0);
+    let expanded = tensor.size().iter().zip(tensor.stride()).any(|(&size, stride)| size > 1 && stride == 0);
     if expanded {
         return refuse("expanded: several of its elements share one place in memory");
     }
@@ -180,10 +157,8 @@ fn match_up<'a>(
     let mut left_over: Vec<Named> = Vec::new();
     let mut unwanted_classifier = false;
     for tensor in &file.tensors {
-        let index = targets
-            .by_bare
-            .get(tensor.name.as_str())
-            .or_else(|| targets.by_name.get(tensor.name.as_str()));
+        let index =
+            targets.by_bare.get(tensor.name.as_str()).or_else(|| targets.by_name.get(tensor.name.as_str()));
         let bare = index.map_or(tensor.name.as_str(), |&index| targets.all[index].bare);
         if head == Head::Skip && !in_backbone(bare) {
             report.skipped.push(tensor.original.to_string());
@@ -211,12 +186,7 @@ fn match_up<'a>(
     }
     report.loaded = pairs.len();
     let mut wanting: Vec<(&str, Vec<i64>)> = Vec::new();
-    for (target, _) in targets
-        .all
-        .iter()
-        .zip(&filled)
-        .filter(|(_, filled)| !**filled)
-    {
+    for (target, _) in targets.all.iter().zip(&filled).filter(|(_, filled)| !**filled) {
         if head == Head::Skip && !in_backbone(target.bare) {
             continue;
         }
@@ -227,25 +197,17 @@ fn match_up<'a>(
         report.missing.push(target.name.to_string());
         wanting.push((target.name, target.tensor.size()));
     }
-    let no_classifier = targets
-        .by_bare
-        .get("classifier.weight")
-        .is_some_and(|&index| !filled[index]);
+    let no_classifier = targets.by_bare.get("classifier.weight").is_some_and(|&index| !filled[index]);
     if no_classifier && head == Head::Required {
         report.hints.push(match &file.head_candidates[..] {
             [] => Hint::NoClassifier,
-            candidates => Hint::SeveralHeads {
-                candidates: candidates.to_vec(),
-            },
+            candidates => Hint::SeveralHeads { candidates: candidates.to_vec() },
         });
     }
     if unwanted_classifier {
         report.hints.push(Hint::UnwantedClassifier);
     }
-    let wanting: Vec<Named> = wanting
-        .iter()
-        .map(|(name, shape)| (*name, &shape[..]))
-        .collect();
+    let wanting: Vec<Named> = wanting.iter().map(|(name, shape)| (*name, &shape[..])).collect();
     report.hints.extend(suggest(&wanting, &left_over));
     Ok((report, pairs))
 }
@@ -270,38 +232,21 @@ fn check_convertible(name: &str, from: Kind, to: Kind) -> Result<()> {
     if from == to || (plain(from) && plain(to)) {
         return Ok(());
     }
-    Err(CheckpointError::Unconvertible {
-        name: name.to_string(),
-        from,
-        to,
-    })
+    Err(CheckpointError::Unconvertible { name: name.to_string(), from, to })
 }
 
 /// The error for a report that does not fit.
 fn verdict(report: LoadReport, targets: &Targets) -> CheckpointError {
     if report.missing.is_empty() && report.unexpected.is_empty() {
         let bare = |wrong: &Misshaped| {
-            targets
-                .by_name
-                .get(wrong.name.as_str())
-                .map(|&index| targets.all[index].bare)
+            targets.by_name.get(wrong.name.as_str()).map(|&index| targets.all[index].bare)
         };
-        let only_the_head = report
-            .misshaped
-            .iter()
-            .all(|wrong| !bare(wrong).is_some_and(in_backbone));
-        let weight = report
-            .misshaped
-            .iter()
-            .find(|wrong| bare(wrong) == Some("classifier.weight"));
+        let only_the_head = report.misshaped.iter().all(|wrong| !bare(wrong).is_some_and(in_backbone));
+        let weight = report.misshaped.iter().find(|wrong| bare(wrong) == Some("classifier.weight"));
         if let (true, Some(Misshaped { name, file, target })) = (only_the_head, weight) {
             if let (&[file, width], &[target, other]) = (&file[..], &target[..]) {
                 if width == other {
-                    return CheckpointError::ClassifierSize {
-                        name: name.clone(),
-                        file,
-                        target,
-                    };
+                    return CheckpointError::ClassifierSize { name: name.clone(), file, target };
                 }
             }
         }
@@ -319,9 +264,7 @@ fn read(pairs: Vec<Pair>) -> Result<Vec<(Tensor, Tensor)>> {
         // On the CPU `copy_` converts as it writes. Another device can run out of memory: find out before writing,
         // and convert first, since not every device has every dtype.
         if target.device() != Device::Cpu {
-            source = source
-                .f_to_kind(target.kind())?
-                .f_to_device(target.device())?;
+            source = source.f_to_kind(target.kind())?.f_to_device(target.device())?;
         }
         Ok((target.shallow_clone(), source))
     };

@@ -4,40 +4,39 @@
 //! networks: [`crate::model`] hands out named tensors, this room fills them.
 
 mod error;
-mod infer;
-mod load;
-mod normalize;
-mod prefix;
-mod rename;
-mod report;
 mod find;
 mod foreign;
 mod foreign_globals;
+mod infer;
 mod legacy;
+mod load;
 mod modules;
+mod normalize;
 mod open;
 mod pickle;
+mod prefix;
 mod read_error;
 mod recognize;
+mod rename;
+mod report;
 mod safetensors_file;
 mod source;
 mod state_dict;
 mod storage;
+mod suggest;
 mod tensors;
 mod write;
-mod suggest;
-
-pub use error::{CheckpointError, Result};
-pub use infer::{infer, InferredConfig, InferredStem};
-pub use load::{load, Head, LoadOptions};
-pub use normalize::{normalize, Dropped, NameOptions, Normalized, NormalizedTensor};
-pub use rename::{DropRule, Rename, RenameRule, When, DROPS, RENAMES};
-pub use report::{Hint, LoadReport, Misshaped};
 mod zip_archive;
 
 pub use error::{CheckpointError, Result};
 pub use foreign::ForeignFile;
+pub use infer::{infer, InferredConfig, InferredStem};
+pub use load::{load, Head, LoadOptions};
+pub use normalize::{normalize, Dropped, NameOptions, Normalized, NormalizedTensor};
 pub use open::{CheckpointBytes, ReadOptions};
 pub use read_error::{MemberProblem, Origin, ReadError};
+pub use rename::{DropRule, Rename, RenameRule, When, DROPS, RENAMES};
+pub use report::{Hint, LoadReport, Misshaped};
 pub use state_dict::{Format, StateDict, TensorView};
+pub(crate) use write::write_atomically;
 pub use write::write_safetensors;

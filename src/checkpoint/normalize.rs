@@ -60,11 +60,7 @@ impl<'a> Normalized<'a> {
             tensors: dict
                 .tensors
                 .iter()
-                .map(|(name, view)| NormalizedTensor {
-                    name: name.clone(),
-                    original: name,
-                    view,
-                })
+                .map(|(name, view)| NormalizedTensor { name: name.clone(), original: name, view })
                 .collect(),
             stripped_prefix: None,
             rules: Vec::new(),
@@ -86,11 +82,7 @@ impl<'a> Normalized<'a> {
     }
 
     fn strip_prefix(&mut self, wanted: Option<&str>) -> Result<()> {
-        let names: Vec<String> = self
-            .tensors
-            .iter()
-            .map(|tensor| tensor.name.clone())
-            .collect();
+        let names: Vec<String> = self.tensors.iter().map(|tensor| tensor.name.clone()).collect();
         let found = prefix::find(names.iter().map(String::as_str));
         let all = || found.iter().map(|prefix| prefix.to_string()).collect();
         let chosen = match (wanted, &found[..]) {
@@ -98,29 +90,21 @@ impl<'a> Normalized<'a> {
             (None, [one]) => one.to_string(),
             (None, _) => return Err(CheckpointError::AmbiguousPrefix { prefixes: all() }),
             (Some(wanted), _) => {
-                let dot = if wanted.is_empty() || wanted.ends_with('.') {
-                    ""
-                } else {
-                    "."
-                };
+                let dot = if wanted.is_empty() || wanted.ends_with('.') { "" } else { "." };
                 format!("{wanted}{dot}")
             }
         };
         if wanted.is_some() {
             if !names.iter().any(|name| name.starts_with(&chosen)) {
-                return Err(CheckpointError::UnknownPrefix {
-                    prefix: chosen,
-                    found: all(),
-                });
+                return Err(CheckpointError::UnknownPrefix { prefix: chosen, found: all() });
             }
             let others: Vec<&str> = found
                 .iter()
                 .copied()
                 .filter(|other| other.len() > chosen.len() && other.starts_with(&chosen))
                 .collect();
-            let ours = |name: &str| {
-                name.starts_with(&chosen) && !others.iter().any(|other| name.starts_with(other))
-            };
+            let ours =
+                |name: &str| name.starts_with(&chosen) && !others.iter().any(|other| name.starts_with(other));
             let dropped = &mut self.dropped;
             self.tensors.retain(|tensor| {
                 let keep = ours(&tensor.name);
@@ -147,10 +131,7 @@ impl<'a> Normalized<'a> {
         let dropped = &mut self.dropped;
         self.tensors.retain(|tensor| {
             let reason = drop_reason(&tensor.name);
-            dropped.extend(reason.map(|reason| Dropped {
-                name: tensor.original.to_string(),
-                reason,
-            }));
+            dropped.extend(reason.map(|reason| Dropped { name: tensor.original.to_string(), reason }));
             reason.is_none()
         });
     }
@@ -166,9 +147,7 @@ impl<'a> Normalized<'a> {
         };
         let mut fired = false;
         for tensor in &mut self.tensors {
-            let concerned = head
-                .as_deref()
-                .is_none_or(|head| module(&tensor.name) == head);
+            let concerned = head.as_deref().is_none_or(|head| module(&tensor.name) == head);
             if let Some(new) = concerned.then(|| rule.apply(regex, &tensor.name)).flatten() {
                 tensor.name = new;
                 fired = true;
@@ -192,10 +171,7 @@ impl<'a> Normalized<'a> {
         match matrices[..] {
             [one] if one.view.shape()[1] == width => Some(module(&one.name).to_string()),
             _ => {
-                self.head_candidates = matrices
-                    .iter()
-                    .map(|tensor| tensor.original.to_string())
-                    .collect();
+                self.head_candidates = matrices.iter().map(|tensor| tensor.original.to_string()).collect();
                 None
             }
         }
@@ -246,11 +222,7 @@ pub fn normalize<'a>(dict: &'a StateDict, options: &NameOptions) -> Result<Norma
     }
     let prefix = all.stripped_prefix.as_deref().unwrap_or_default();
     let bare = |original: &'a str| original.strip_prefix(prefix).unwrap_or(original);
-    all.renamed = all
-        .tensors
-        .iter()
-        .filter(|tensor| tensor.name != bare(tensor.original))
-        .count();
+    all.renamed = all.tensors.iter().filter(|tensor| tensor.name != bare(tensor.original)).count();
     all.check_unique()?;
     Ok(all)
 }

@@ -93,38 +93,14 @@ pub struct DropRule {
 
 /// Tensors that are left out, each with a note in the report.
 pub static DROPS: [DropRule; 8] = [
-    DropRule {
-        pattern: r"(?:^|\.)op_threshs$",
-        reason: "torchxrayvision's thresholds",
-    },
-    DropRule {
-        pattern: r"(?:^|\.)n_averaged$",
-        reason: "weight averaging's counter",
-    },
-    DropRule {
-        pattern: r"(?:^|\.)queue[^.]*$",
-        reason: "contrastive training's queue",
-    },
-    DropRule {
-        pattern: r"(?:^|\.)criterion\.",
-        reason: "a loss",
-    },
-    DropRule {
-        pattern: r"(?:^|\.)loss[^.]*\.",
-        reason: "a loss",
-    },
-    DropRule {
-        pattern: r"(?:^|\.)pos_weight$",
-        reason: "a loss's class weights",
-    },
-    DropRule {
-        pattern: r"(?:^|\.)total_(?:ops|params)$",
-        reason: "an operation counter",
-    },
-    DropRule {
-        pattern: r"(?:^|\.)CatBN_output_buffer$",
-        reason: "a scratch buffer",
-    },
+    DropRule { pattern: r"(?:^|\.)op_threshs$", reason: "torchxrayvision's thresholds" },
+    DropRule { pattern: r"(?:^|\.)n_averaged$", reason: "weight averaging's counter" },
+    DropRule { pattern: r"(?:^|\.)queue[^.]*$", reason: "contrastive training's queue" },
+    DropRule { pattern: r"(?:^|\.)criterion\.", reason: "a loss" },
+    DropRule { pattern: r"(?:^|\.)loss[^.]*\.", reason: "a loss" },
+    DropRule { pattern: r"(?:^|\.)pos_weight$", reason: "a loss's class weights" },
+    DropRule { pattern: r"(?:^|\.)total_(?:ops|params)$", reason: "an operation counter" },
+    DropRule { pattern: r"(?:^|\.)CatBN_output_buffer$", reason: "a scratch buffer" },
 ];
 
 /// The tables' patterns, compiled once.
@@ -156,11 +132,7 @@ impl RenameRule {
 
 /// Why a tensor of this name is left out, if it is.
 pub(super) fn drop_reason(name: &str) -> Option<&'static str> {
-    DROPS
-        .iter()
-        .zip(&COMPILED.drops)
-        .find(|(_, regex)| regex.is_match(name))
-        .map(|(rule, _)| rule.reason)
+    DROPS.iter().zip(&COMPILED.drops).find(|(_, regex)| regex.is_match(name)).map(|(rule, _)| rule.reason)
 }
 
 /// A rename of the caller's own, applied to the file's names before anything else.
@@ -180,10 +152,7 @@ impl Rename {
             pattern: pattern.to_string(),
             reason: error.to_string(),
         })?;
-        Ok(Rename {
-            regex,
-            replacement: replacement.to_string(),
-        })
+        Ok(Rename { regex, replacement: replacement.to_string() })
     }
 
     /// The name after this rename, if it changes it.
@@ -206,9 +175,7 @@ mod tests {
     fn renamed(name: &str) -> String {
         RenameRule::all()
             .filter(|(rule, _)| rule.when == When::Always)
-            .fold(name.to_string(), |name, (rule, regex)| {
-                rule.apply(regex, &name).unwrap_or(name)
-            })
+            .fold(name.to_string(), |name, (rule, regex)| rule.apply(regex, &name).unwrap_or(name))
     }
 
     #[test]
@@ -216,11 +183,7 @@ mod tests {
         assert_eq!(COMPILED.renames.len(), RENAMES.len());
         assert_eq!(COMPILED.drops.len(), DROPS.len());
         for (index, rule) in RENAMES.iter().enumerate() {
-            assert!(
-                RENAMES[..index].iter().all(|other| other.name != rule.name),
-                "{}",
-                rule.name
-            );
+            assert!(RENAMES[..index].iter().all(|other| other.name != rule.name), "{}", rule.name);
         }
     }
 
@@ -239,20 +202,14 @@ mod tests {
                 "features.denseblock1.denselayer10.norm.2.num_batches_tracked",
                 "features.denseblock1.denselayer10.norm2.num_batches_tracked",
             ),
-            (
-                "x.y.denselayer2.norm.1.running_var",
-                "x.y.denselayer2.norm1.running_var",
-            ),
+            ("x.y.denselayer2.norm.1.running_var", "x.y.denselayer2.norm1.running_var"),
             (
                 "features.denseblock1.denselayer1.layers.norm1.bias",
                 "features.denseblock1.denselayer1.norm1.bias",
             ),
             ("class_layers.out.weight", "classifier.weight"),
             ("class_layers.class.bias", "classifier.bias"),
-            (
-                "features.norm_final.running_mean",
-                "features.norm5.running_mean",
-            ),
+            ("features.norm_final.running_mean", "features.norm5.running_mean"),
             ("features.module.conv0.weight", "features.conv0.weight"),
             (
                 "features._orig_mod.denseblock1.denselayer1.conv.1.weight",
@@ -292,13 +249,9 @@ mod tests {
         ] {
             assert!(drop_reason(name).is_some(), "{name}");
         }
-        for name in [
-            "features.conv0.weight",
-            "classifier.weight",
-            "queues.weight",
-            "glossary.weight",
-            "fc.weight",
-        ] {
+        for name in
+            ["features.conv0.weight", "classifier.weight", "queues.weight", "glossary.weight", "fc.weight"]
+        {
             assert_eq!(drop_reason(name), None, "{name}");
         }
     }

@@ -115,11 +115,7 @@ fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[impl fmt::Display]) -> 
 
 impl fmt::Display for Misshaped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {:?} in the file, {:?} wanted",
-            self.name, self.file, self.target
-        )
+        write!(f, "{}: {:?} in the file, {:?} wanted", self.name, self.file, self.target)
     }
 }
 
@@ -128,11 +124,14 @@ impl fmt::Display for Hint {
         match self {
             Hint::DidYouMean { wanted, found } => write!(f, "is the file's {found} meant to be {wanted}?"),
             Hint::Rename { found, wanted, fits } => {
-                write!(f, "{fits} more would fit if names began with {wanted:?} instead of {found:?}: rename them")
+                write!(
+                    f,
+                    "{fits} more would fit if names began with {wanted:?} instead of {found:?}: rename them"
+                )
             }
-            Hint::NoClassifier => {
-                f.write_str("the file has no classifier: LoadOptions { head: Head::Skip, .. } loads the backbone only")
-            }
+            Hint::NoClassifier => f.write_str(
+                "the file has no classifier: LoadOptions { head: Head::Skip, .. } loads the backbone only",
+            ),
             Hint::UnwantedClassifier => f.write_str(
                 "the network has no classifier: LoadOptions { head: Head::Skip, .. } leaves the file's out",
             ),

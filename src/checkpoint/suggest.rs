@@ -17,11 +17,9 @@ pub(super) fn suggest(missing: &[Named], unexpected: &[Named]) -> Vec<Hint> {
     let unexpected = &unexpected[..unexpected.len().min(MAX_UNEXPECTED)];
     match beginning(missing, unexpected) {
         Some(hint) => vec![hint],
-        None => missing
-            .iter()
-            .filter_map(|wanted| nearest(wanted, unexpected))
-            .take(MAX_DID_YOU_MEAN)
-            .collect(),
+        None => {
+            missing.iter().filter_map(|wanted| nearest(wanted, unexpected)).take(MAX_DID_YOU_MEAN).collect()
+        }
     }
 }
 
@@ -35,13 +33,9 @@ fn beginning(missing: &[Named], unexpected: &[Named]) -> Option<Hint> {
         }
     }
     let mut votes: Vec<((&str, &str), usize)> = Vec::new();
-    for &(name, shape) in missing
-        .iter()
-        .filter(|(name, _)| name.len() <= MAX_NAME)
-        .take(MAX_MISSING)
-    {
-        let longest = endings(name)
-            .find_map(|(start, ending)| Some((by_ending.get(&(ending, shape))?, start)));
+    for &(name, shape) in missing.iter().filter(|(name, _)| name.len() <= MAX_NAME).take(MAX_MISSING) {
+        let longest =
+            endings(name).find_map(|(start, ending)| Some((by_ending.get(&(ending, shape))?, start)));
         if let Some((&found, start)) = longest {
             let pair = (found, &name[..start]);
             match votes.iter_mut().find(|(voted, _)| *voted == pair) {
@@ -53,16 +47,10 @@ fn beginning(missing: &[Named], unexpected: &[Named]) -> Option<Hint> {
     let ((found, wanted), _) = votes.into_iter().max_by_key(|&(_, count)| count)?;
     let fits = missing
         .iter()
-        .filter_map(|&(name, shape)| {
-            Some((format!("{found}{}", name.strip_prefix(wanted)?), shape))
-        })
+        .filter_map(|&(name, shape)| Some((format!("{found}{}", name.strip_prefix(wanted)?), shape)))
         .filter(|(renamed, shape)| by_name.contains_key(&(renamed.as_str(), *shape)))
         .count();
-    (fits >= 2).then(|| Hint::Rename {
-        found: found.to_string(),
-        wanted: wanted.to_string(),
-        fits,
-    })
+    (fits >= 2).then(|| Hint::Rename { found: found.to_string(), wanted: wanted.to_string(), fits })
 }
 
 /// Endings of at least two components, the longest first, with where they start.
@@ -78,16 +66,11 @@ fn nearest(&(wanted, shape): &Named, unexpected: &[Named]) -> Option<Hint> {
     let far = (wanted.chars().count() / 3).max(3);
     unexpected
         .iter()
-        .filter(|(name, other)| {
-            *other == shape && name.len() <= MAX_NAME && wanted.len() <= MAX_NAME
-        })
+        .filter(|(name, other)| *other == shape && name.len() <= MAX_NAME && wanted.len() <= MAX_NAME)
         .map(|&(name, _)| (distance(wanted, name), name))
         .filter(|&(distance, _)| distance <= far)
         .min()
-        .map(|(_, found)| Hint::DidYouMean {
-            wanted: wanted.to_string(),
-            found: found.to_string(),
-        })
+        .map(|(_, found)| Hint::DidYouMean { wanted: wanted.to_string(), found: found.to_string() })
 }
 
 /// Levenshtein's distance: insertions, deletions and substitutions of one character.
@@ -112,13 +95,9 @@ mod tests {
 
     #[test]
     fn distance_counts_single_edits() {
-        for (a, b, want) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("kitten", "sitting", 3),
-            ("norm5", "norm_5", 1),
-            ("é", "e", 1),
-        ] {
+        for (a, b, want) in
+            [("", "", 0), ("", "abc", 3), ("kitten", "sitting", 3), ("norm5", "norm_5", 1), ("é", "e", 1)]
+        {
             assert_eq!(distance(a, b), want, "{a} {b}");
             assert_eq!(distance(b, a), want, "{b} {a}");
         }
@@ -131,16 +110,9 @@ mod tests {
             ("features.norm0.weight", &[8]),
             ("features.norm5.weight", &[24]),
         ];
-        let unexpected: [Named; 3] = [
-            ("0.0.conv0.weight", &[8, 3, 7, 7]),
-            ("0.0.norm0.weight", &[8]),
-            ("1.8.weight", &[10, 24]),
-        ];
-        let want = Hint::Rename {
-            found: "0.0.".into(),
-            wanted: "features.".into(),
-            fits: 2,
-        };
+        let unexpected: [Named; 3] =
+            [("0.0.conv0.weight", &[8, 3, 7, 7]), ("0.0.norm0.weight", &[8]), ("1.8.weight", &[10, 24])];
+        let want = Hint::Rename { found: "0.0.".into(), wanted: "features.".into(), fits: 2 };
         assert_eq!(suggest(&missing, &unexpected), [want]);
     }
 
@@ -152,10 +124,7 @@ mod tests {
             ("classifer.weight", &[10, 99]),
             ("projection.matrix", &[10, 24]),
         ];
-        let want = Hint::DidYouMean {
-            wanted: "classifier.weight".into(),
-            found: "clasifier.weight".into(),
-        };
+        let want = Hint::DidYouMean { wanted: "classifier.weight".into(), found: "clasifier.weight".into() };
         assert_eq!(suggest(&missing, &near), [want]);
         assert_eq!(suggest(&missing, &near[1..]), []);
     }

@@ -82,7 +82,7 @@ impl DenseNet {
         let last_stem = stem.convs.len() - 1;
         let module = match stem.norms.len() {
             0 => format!("features.conv{last_stem}"),
-            _ => format!("features.norm{last_stem}"),
+            _ => format!("features.relu{last_stem}"),
         };
         let mut reduction = if stem.pool { 2 } else { 1 };
         let mut infos = vec![FeatureInfo { module, num_chs: config.num_init_features, reduction }];

@@ -5,9 +5,7 @@ mod refusing;
 
 use crate::oracle::ask;
 use crate::support::{assert_same_bits, read_safetensors, scratch};
-use densenet::checkpoint::{
-    infer, normalize, InferredConfig, InferredStem, NameOptions, StateDict,
-};
+use densenet::checkpoint::{infer, normalize, InferredConfig, InferredStem, NameOptions, StateDict};
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
@@ -24,70 +22,40 @@ fn small() -> Value {
 fn blueprint(config: &Value) -> Vec<(String, Vec<i64>, Kind, bool)> {
     let answer = ask("loading_names", json!({ "config": config }));
     let tensor = |entry: &Value| {
-        let shape = entry[1]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|size| size.as_i64().unwrap())
-            .collect();
+        let shape = entry[1].as_array().unwrap().iter().map(|size| size.as_i64().unwrap()).collect();
         let kind = match entry[2].as_str().unwrap() {
             "torch.float32" => Kind::Float,
             "torch.int64" => Kind::Int64,
             other => panic!("{other}"),
         };
-        (
-            entry[0].as_str().unwrap().to_string(),
-            shape,
-            kind,
-            entry[3].as_bool().unwrap(),
-        )
+        (entry[0].as_str().unwrap().to_string(), shape, kind, entry[3].as_bool().unwrap())
     };
     answer.as_array().unwrap().iter().map(tensor).collect()
 }
 
 /// Tensors to fill, as the small network has them: values that no file holds, parameters that require gradients.
 fn targets() -> Named {
-    let tensor =
-        |(index, (name, shape, kind, parameter)): (usize, (String, Vec<i64>, Kind, bool))| {
-            let numel: i64 = shape.iter().product();
-            let values = Tensor::arange(numel, (Kind::Float, Device::Cpu)) + 1000.0 + index as f64;
-            (
-                name,
-                values
-                    .reshape(&shape)
-                    .to_kind(kind)
-                    .set_requires_grad(parameter),
-            )
-        };
-    blueprint(&small())
-        .into_iter()
-        .enumerate()
-        .map(tensor)
-        .collect()
+    let tensor = |(index, (name, shape, kind, parameter)): (usize, (String, Vec<i64>, Kind, bool))| {
+        let numel: i64 = shape.iter().product();
+        let values = Tensor::arange(numel, (Kind::Float, Device::Cpu)) + 1000.0 + index as f64;
+        (name, values.reshape(&shape).to_kind(kind).set_requires_grad(parameter))
+    };
+    blueprint(&small()).into_iter().enumerate().map(tensor).collect()
 }
 
 /// Deep copies.
 fn copies(tensors: &[(String, Tensor)]) -> Named {
-    tensors
-        .iter()
-        .map(|(name, tensor)| (name.clone(), tensor.detach().copy()))
-        .collect()
+    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.detach().copy())).collect()
 }
 
 /// The small network's state dict with random values, from torchvision, in torchvision's order.
 fn random_state(seed: i64, counters: i64) -> Named {
     let folder = scratch();
     let path = folder.path().join("state.safetensors");
-    ask(
-        "loading_state",
-        json!({"config": small(), "seed": seed, "path": path, "counters": counters}),
-    );
+    ask("loading_state", json!({"config": small(), "seed": seed, "path": path, "counters": counters}));
     let mut read = read_safetensors(&path);
     let order = blueprint(&small());
-    order
-        .into_iter()
-        .map(|(name, ..)| read.remove_entry(&name).unwrap())
-        .collect()
+    order.into_iter().map(|(name, ..)| read.remove_entry(&name).unwrap()).collect()
 }
 
 fn write(tensors: &[(String, Tensor)], path: &std::path::Path) {
@@ -96,11 +64,7 @@ fn write(tensors: &[(String, Tensor)], path: &std::path::Path) {
 }
 
 /// What torch's command makes of `source` in a network that holds `before`: the state after, and torch's refusal.
-fn torch_loads(
-    command: &str,
-    before: &Named,
-    source: &Named,
-) -> (BTreeMap<String, Tensor>, Option<String>) {
+fn torch_loads(command: &str, before: &Named, source: &Named) -> (BTreeMap<String, Tensor>, Option<String>) {
     let folder = scratch();
     let path = |name: &str| folder.path().join(name);
     write(before, &path("before"));
@@ -112,18 +76,11 @@ fn torch_loads(
 
 /// A state dict of these tensors under other names; `None` leaves a tensor out.
 fn renamed(tensors: &Named, rename: impl Fn(&str) -> Option<String>) -> Named {
-    tensors
-        .iter()
-        .filter_map(|(name, tensor)| Some((rename(name)?, tensor.shallow_clone())))
-        .collect()
+    tensors.iter().filter_map(|(name, tensor)| Some((rename(name)?, tensor.shallow_clone()))).collect()
 }
 
 fn dict(tensors: &Named) -> StateDict {
-    StateDict::from_tensors(
-        tensors
-            .iter()
-            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone())),
-    )
+    StateDict::from_tensors(tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())))
 }
 
 /// torchvision's names as official files have them: dotted, without counters.
@@ -135,15 +92,13 @@ fn old_name(name: &str) -> Option<String> {
 }
 
 fn dotted(name: &str) -> String {
-    ["norm1", "norm2", "conv1", "conv2"]
-        .iter()
-        .fold(name.to_string(), |name, module| {
-            let (kind, number) = module.split_at(4);
-            match name.contains("denselayer") {
-                true => name.replace(&format!(".{module}."), &format!(".{kind}.{number}.")),
-                false => name,
-            }
-        })
+    ["norm1", "norm2", "conv1", "conv2"].iter().fold(name.to_string(), |name, module| {
+        let (kind, number) = module.split_at(4);
+        match name.contains("denselayer") {
+            true => name.replace(&format!(".{module}."), &format!(".{kind}.{number}.")),
+            false => name,
+        }
+    })
 }
 
 #[track_caller]
@@ -187,13 +142,7 @@ fn every_architecture_is_inferred_from_torchvisions_names_old_and_new() {
             stem: InferredStem::Imagenet,
         };
         assert_eq!(inferred(&config, |name| Some(name.to_string())), want);
-        assert_eq!(
-            inferred(&config, |name| Some(format!(
-                "module.densenet.{}",
-                old_name(name)?
-            ))),
-            want
-        );
+        assert_eq!(inferred(&config, |name| Some(format!("module.densenet.{}", old_name(name)?))), want);
     }
 }
 
@@ -219,12 +168,6 @@ fn unusual_torchvision_networks_are_inferred() {
         };
         assert_eq!(inferred(&config, |name| Some(name.to_string())), want);
         let headless = |name: &str| (!name.starts_with("classifier")).then(|| name.to_string());
-        assert_eq!(
-            inferred(&config, headless),
-            InferredConfig {
-                num_classes: 0,
-                ..want
-            }
-        );
+        assert_eq!(inferred(&config, headless), InferredConfig { num_classes: 0, ..want });
     }
 }

@@ -1,8 +1,8 @@
 //! Integration tests: one binary, since each links libtorch.
 
-mod model;
-mod loading;
 mod dependent;
+mod loading;
+mod model;
 mod oracle;
 mod pictures;
 mod support;

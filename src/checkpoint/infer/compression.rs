@@ -26,28 +26,14 @@ pub(super) fn infer(transitions: &[Transition]) -> Result<f64> {
     let fits = |theta: &f64| transitions.iter().all(|transition| transition.has(*theta));
     let tenths = (1..10).map(|tenth| f64::from(tenth) / 10.0);
     let hundredths = (1..100).map(|hundredth| f64::from(hundredth) / 100.0);
-    if let Some(theta) = [0.5, 1.0]
-        .into_iter()
-        .chain(tenths)
-        .chain(hundredths)
-        .find(fits)
-    {
+    if let Some(theta) = [0.5, 1.0].into_iter().chain(tenths).chain(hundredths).find(fits) {
         return Ok(theta);
     }
     // Exactly: out/in ≤ θ < (out+1)/in for every transition.
-    let (mut low, mut high) = (
-        Fraction { over: 0, under: 1 },
-        Fraction { over: 2, under: 1 },
-    );
+    let (mut low, mut high) = (Fraction { over: 0, under: 1 }, Fraction { over: 2, under: 1 });
     for transition in transitions {
-        let own_low = Fraction {
-            over: transition.output,
-            under: transition.input,
-        };
-        let own_high = Fraction {
-            over: transition.output + 1,
-            under: transition.input,
-        };
+        let own_low = Fraction { over: transition.output, under: transition.input };
+        let own_high = Fraction { over: transition.output + 1, under: transition.input };
         let (old_low, old_high) = (low, high);
         low = if low < own_low { own_low } else { low };
         high = if own_high < high { own_high } else { high };
@@ -65,11 +51,7 @@ pub(super) fn infer(transitions: &[Transition]) -> Result<f64> {
 }
 
 fn disagree(transition: &Transition, low: Fraction, high: Fraction) -> CheckpointError {
-    let Transition {
-        name,
-        input,
-        output,
-    } = transition;
+    let Transition { name, input, output } = transition;
     let bounds = if high.value() > 1.0 {
         format!("from {:.4} to 1", low.value())
     } else {
@@ -112,10 +94,7 @@ impl PartialOrd for Fraction {
 fn simplest(low: Fraction, high: Fraction) -> Fraction {
     // `low` itself is one, so the search ends.
     (1..low.under)
-        .map(|under| Fraction {
-            over: (low.over * under + low.under - 1) / low.under,
-            under,
-        })
+        .map(|under| Fraction { over: (low.over * under + low.under - 1) / low.under, under })
         .find(|fraction| *fraction < high)
         .unwrap_or(low)
 }
@@ -153,9 +132,7 @@ mod tests {
         // A fixed sequence of odd fractions and widths; what counts is that the constructor's formula gives the widths.
         let mut state = 1u64;
         let mut draw = |below: u64| {
-            state = state
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (state >> 33) % below
         };
         for _ in 0..2000 {
@@ -166,15 +143,11 @@ mod tests {
                 .map(|input| (input, (input as f64 * theta).floor() as i64))
                 .filter(|&(_, output)| output > 0)
                 .collect();
-            let found = infer(&transitions(&sizes))
-                .unwrap_or_else(|error| panic!("θ = {theta}, {sizes:?}: {error}"));
+            let found =
+                infer(&transitions(&sizes)).unwrap_or_else(|error| panic!("θ = {theta}, {sizes:?}: {error}"));
             assert!(found > 0.0 && found <= 1.0);
             for (input, output) in sizes {
-                assert_eq!(
-                    (input as f64 * found).floor() as i64,
-                    output,
-                    "θ = {theta}, found {found}"
-                );
+                assert_eq!((input as f64 * found).floor() as i64, output, "θ = {theta}, found {found}");
             }
         }
     }

@@ -9,9 +9,7 @@ fn network(config: &InferredConfig) -> Vec<(String, Vec<i64>)> {
     let norm = |name: &str, channels: i64| {
         let vectors = ["weight", "bias", "running_mean", "running_var"]
             .map(|tensor| (format!("features.{name}.{tensor}"), vec![channels]));
-        vectors
-            .into_iter()
-            .chain([(format!("features.{name}.num_batches_tracked"), vec![])])
+        vectors.into_iter().chain([(format!("features.{name}.num_batches_tracked"), vec![])])
     };
     let (k, init) = (config.growth_rate, config.num_init_features);
     match config.stem {
@@ -21,9 +19,7 @@ fn network(config: &InferredConfig) -> Vec<(String, Vec<i64>)> {
         }
         InferredStem::Small => all.push(conv("conv0", [init, config.in_channels, 3, 3])),
         InferredStem::Deep => {
-            for (index, (out, input)) in [(k, config.in_channels), (k, k), (init, k)]
-                .into_iter()
-                .enumerate()
+            for (index, (out, input)) in [(k, config.in_channels), (k, k), (init, k)].into_iter().enumerate()
             {
                 all.push(conv(&format!("conv{index}"), [out, input, 3, 3]));
                 all.extend(norm(&format!("norm{index}"), out));
@@ -38,10 +34,7 @@ fn network(config: &InferredConfig) -> Vec<(String, Vec<i64>)> {
             match config.bn_size {
                 None => all.push(conv(&format!("{module}.conv1"), [k, channels, 3, 3])),
                 Some(bn_size) => {
-                    all.push(conv(
-                        &format!("{module}.conv1"),
-                        [bn_size * k, channels, 1, 1],
-                    ));
+                    all.push(conv(&format!("{module}.conv1"), [bn_size * k, channels, 1, 1]));
                     all.extend(norm(&format!("{module}.norm2"), bn_size * k));
                     all.push(conv(&format!("{module}.conv2"), [k, bn_size * k, 3, 3]));
                 }
@@ -51,19 +44,13 @@ fn network(config: &InferredConfig) -> Vec<(String, Vec<i64>)> {
         if block < config.block_config.len() {
             let out = (channels as f64 * config.compression).floor() as i64;
             all.extend(norm(&format!("transition{block}.norm"), channels));
-            all.push(conv(
-                &format!("transition{block}.conv"),
-                [out, channels, 1, 1],
-            ));
+            all.push(conv(&format!("transition{block}.conv"), [out, channels, 1, 1]));
             channels = out;
         }
     }
     all.extend(norm("norm5", channels));
     if config.num_classes > 0 {
-        all.push((
-            "classifier.weight".to_string(),
-            vec![config.num_classes, channels],
-        ));
+        all.push(("classifier.weight".to_string(), vec![config.num_classes, channels]));
         all.push(("classifier.bias".to_string(), vec![config.num_classes]));
     }
     all
@@ -73,9 +60,7 @@ fn network(config: &InferredConfig) -> Vec<(String, Vec<i64>)> {
 fn dict(named: &[(String, Vec<i64>)]) -> StateDict {
     let one = Tensor::zeros([1], (Kind::Float, Device::Cpu));
     StateDict::from_tensors(
-        named
-            .iter()
-            .map(|(name, shape)| (name.clone(), one.squeeze().expand(shape, false))),
+        named.iter().map(|(name, shape)| (name.clone(), one.squeeze().expand(shape, false))),
     )
 }
 
@@ -101,18 +86,12 @@ fn small() -> InferredConfig {
 fn random_networks_are_inferred_back() {
     let mut state = 7u64;
     let mut draw = |below: i64| {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         ((state >> 33) as i64) % below
     };
     for round in 0..300 {
         let plain = draw(2) == 0;
-        let stems = [
-            InferredStem::Imagenet,
-            InferredStem::Small,
-            InferredStem::Deep,
-        ];
+        let stems = [InferredStem::Imagenet, InferredStem::Small, InferredStem::Deep];
         let want = InferredConfig {
             growth_rate: 2 + draw(47),
             block_config: (0..1 + draw(5)).map(|_| 1 + draw(12)).collect(),
@@ -130,31 +109,17 @@ fn random_networks_are_inferred_back() {
         if draw(2) == 0 {
             names.retain(|(name, _)| !name.ends_with("num_batches_tracked"));
         }
-        let got =
-            infer_from(&names).unwrap_or_else(|error| panic!("round {round}, {want:?}: {error}"));
+        let got = infer_from(&names).unwrap_or_else(|error| panic!("round {round}, {want:?}: {error}"));
         // A single block has no transition that could tell.
-        let compression = if want.block_config.len() == 1 {
-            0.5
-        } else {
-            want.compression
-        };
-        assert_eq!(
-            got,
-            InferredConfig {
-                compression,
-                ..want
-            }
-        );
+        let compression = if want.block_config.len() == 1 { 0.5 } else { want.compression };
+        assert_eq!(got, InferredConfig { compression, ..want });
     }
 }
 
 #[test]
 fn counters_of_shape_1_are_counters() {
     let mut names = network(&small());
-    names
-        .iter_mut()
-        .filter(|(_, shape)| shape.is_empty())
-        .for_each(|(_, shape)| shape.push(1));
+    names.iter_mut().filter(|(_, shape)| shape.is_empty()).for_each(|(_, shape)| shape.push(1));
     assert_eq!(infer_from(&names).unwrap(), small());
 }
 
@@ -173,11 +138,7 @@ fn remove(names: &mut Vec<(String, Vec<i64>)>, part: &str) {
 }
 
 fn reshape(names: &mut [(String, Vec<i64>)], name: &str, shape: &[i64]) {
-    names
-        .iter_mut()
-        .find(|(other, _)| other == name)
-        .expect(name)
-        .1 = shape.to_vec();
+    names.iter_mut().find(|(other, _)| other == name).expect(name).1 = shape.to_vec();
 }
 
 #[test]
@@ -252,7 +213,9 @@ fn what_contradicts_is_named() {
         },
         Case {
             what: "an absurd block number",
-            change: |names| names.push(("features.denseblock4294967295.denselayer1.norm1.weight".into(), vec![1])),
+            change: |names| {
+                names.push(("features.denseblock4294967295.denselayer1.norm1.weight".into(), vec![1]))
+            },
             error: |error| matches!(error, E::Gap { .. }),
             says: "features.denseblock4 is missing although features.denseblock4294967295",
         },
@@ -344,20 +307,12 @@ fn what_contradicts_is_named() {
 
 #[test]
 fn a_deep_stem_of_another_width_than_the_growth_rate_is_refused() {
-    let config = InferredConfig {
-        stem: InferredStem::Deep,
-        ..small()
-    };
+    let config = InferredConfig { stem: InferredStem::Deep, ..small() };
     let mut names = network(&config);
     for (name, shape) in &mut names {
-        if [
-            "features.conv0.",
-            "features.conv1.",
-            "features.norm0.",
-            "features.norm1.",
-        ]
-        .iter()
-        .any(|stem| name.starts_with(stem))
+        if ["features.conv0.", "features.conv1.", "features.norm0.", "features.norm1."]
+            .iter()
+            .any(|stem| name.starts_with(stem))
             && !shape.is_empty()
         {
             shape[0] = 12;
@@ -366,8 +321,5 @@ fn a_deep_stem_of_another_width_than_the_growth_rate_is_refused() {
     reshape(&mut names, "features.conv1.weight", &[12, 12, 3, 3]);
     reshape(&mut names, "features.conv2.weight", &[16, 12, 3, 3]);
     let error = infer_from(&names).unwrap_err();
-    assert!(
-        error.to_string().contains("the growth rate's 8 channels"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("the growth rate's 8 channels"), "{error}");
 }

@@ -3,20 +3,15 @@ use tch::{Device, Kind, Tensor};
 
 /// A state dict of zeros: names with shapes.
 fn dict(named: &[(&str, &[i64])]) -> StateDict {
-    StateDict::from_tensors(named.iter().map(|(name, shape)| {
-        (
-            name.to_string(),
-            Tensor::zeros(*shape, (Kind::Float, Device::Cpu)),
-        )
-    }))
+    StateDict::from_tensors(
+        named
+            .iter()
+            .map(|(name, shape)| (name.to_string(), Tensor::zeros(*shape, (Kind::Float, Device::Cpu)))),
+    )
 }
 
 fn names(normalized: &Normalized) -> Vec<String> {
-    normalized
-        .tensors
-        .iter()
-        .map(|tensor| tensor.name.clone())
-        .collect()
+    normalized.tensors.iter().map(|tensor| tensor.name.clone()).collect()
 }
 
 fn plain(dict: &StateDict) -> Result<Normalized<'_>> {
@@ -28,26 +23,13 @@ const NORM5: (&str, &[i64]) = ("features.norm5.weight", &[6]);
 
 #[test]
 fn torchvisions_names_are_left_alone() {
-    let dict = dict(&[
-        CONV0,
-        NORM5,
-        ("classifier.weight", &[10, 6]),
-        ("classifier.bias", &[10]),
-    ]);
+    let dict = dict(&[CONV0, NORM5, ("classifier.weight", &[10, 6]), ("classifier.bias", &[10])]);
     let all = plain(&dict).unwrap();
     assert_eq!(
         names(&all),
-        [
-            "features.conv0.weight",
-            "features.norm5.weight",
-            "classifier.weight",
-            "classifier.bias"
-        ]
+        ["features.conv0.weight", "features.norm5.weight", "classifier.weight", "classifier.bias"]
     );
-    assert_eq!(
-        (all.stripped_prefix.as_deref(), all.renamed, all.origin()),
-        (None, 0, None)
-    );
+    assert_eq!((all.stripped_prefix.as_deref(), all.renamed, all.origin()), (None, 0, None));
     assert!(all.rules.is_empty() && all.dropped.is_empty() && all.head_candidates.is_empty());
 }
 
@@ -55,10 +37,7 @@ fn torchvisions_names_are_left_alone() {
 fn prefix_rules_leftovers_and_head_work_together() {
     let dict = dict(&[
         ("module.densenet121.features.conv0.weight", &[4, 3, 7, 7]),
-        (
-            "module.densenet121.features.denseblock1.denselayer1.norm.1.weight",
-            &[4],
-        ),
+        ("module.densenet121.features.denseblock1.denselayer1.norm.1.weight", &[4]),
         ("module.densenet121.features.norm_final.weight", &[6]),
         ("module.densenet121.classifier.0.weight", &[14, 6]),
         ("module.densenet121.classifier.0.bias", &[14]),
@@ -80,24 +59,11 @@ fn prefix_rules_leftovers_and_head_work_together() {
     );
     assert_eq!(all.stripped_prefix.as_deref(), Some("module.densenet121."));
     assert_eq!(all.renamed, 4);
-    assert_eq!(
-        all.rules.iter().map(|rule| rule.name).collect::<Vec<_>>(),
-        ["R1", "R4", "R12"]
-    );
-    assert_eq!(
-        all.origin().as_deref(),
-        Some("torchvision up to 0.2, efficient_densenet_pytorch")
-    );
-    let dropped: Vec<&str> = all
-        .dropped
-        .iter()
-        .map(|dropped| dropped.name.as_str())
-        .collect();
+    assert_eq!(all.rules.iter().map(|rule| rule.name).collect::<Vec<_>>(), ["R1", "R4", "R12"]);
+    assert_eq!(all.origin().as_deref(), Some("torchvision up to 0.2, efficient_densenet_pytorch"));
+    let dropped: Vec<&str> = all.dropped.iter().map(|dropped| dropped.name.as_str()).collect();
     assert_eq!(dropped, ["module.queue", "n_averaged"]);
-    assert_eq!(
-        all.tensors[1].original,
-        "module.densenet121.features.denseblock1.denselayer1.norm.1.weight"
-    );
+    assert_eq!(all.tensors[1].original, "module.densenet121.features.denseblock1.denselayer1.norm.1.weight");
 }
 
 #[test]
@@ -108,10 +74,7 @@ fn a_head_beside_the_wrapped_backbone_is_found() {
         ("fc.weight", &[2, 6]),
         ("fc.bias", &[2]),
     ]);
-    assert_eq!(
-        names(&plain(&dict).unwrap())[2..],
-        ["classifier.weight", "classifier.bias"]
-    );
+    assert_eq!(names(&plain(&dict).unwrap())[2..], ["classifier.weight", "classifier.bias"]);
 }
 
 #[test]
@@ -123,38 +86,20 @@ fn only_a_sole_matrix_of_the_right_width_becomes_the_classifier() {
             &["classifier.weight", "classifier.bias"],
             &[],
         ),
+        (&[("classifier.1.weight", &[5, 6])], &["classifier.weight"], &[]),
         (
-            &[("classifier.1.weight", &[5, 6])],
-            &["classifier.weight"],
-            &[],
-        ),
-        (
-            &[
-                ("classifier.0.weight", &[6]),
-                ("classifier.1.weight", &[5, 6]),
-            ],
+            &[("classifier.0.weight", &[6]), ("classifier.1.weight", &[5, 6])],
             &["classifier.0.weight", "classifier.weight"],
             &[],
         ),
         (&[("fc.weight", &[5, 7])], &["fc.weight"], &["fc.weight"]),
         (
-            &[
-                ("classifier.0.weight", &[6, 6]),
-                ("classifier.2.weight", &[5, 6]),
-            ],
+            &[("classifier.0.weight", &[6, 6]), ("classifier.2.weight", &[5, 6])],
             &["classifier.0.weight", "classifier.2.weight"],
             &["classifier.0.weight", "classifier.2.weight"],
         ),
-        (
-            &[("fc.weight", &[5, 6]), ("classifier.weight", &[5, 6])],
-            &["fc.weight", "classifier.weight"],
-            &[],
-        ),
-        (
-            &[("fc_disease.weight", &[5, 6])],
-            &["fc_disease.weight"],
-            &[],
-        ),
+        (&[("fc.weight", &[5, 6]), ("classifier.weight", &[5, 6])], &["fc.weight", "classifier.weight"], &[]),
+        (&[("fc_disease.weight", &[5, 6])], &["fc_disease.weight"], &[]),
     ];
     for (head, want, candidates) in cases {
         let all: Vec<(&str, &[i64])> = [CONV0, NORM5].iter().chain(head).copied().collect();
@@ -172,11 +117,7 @@ fn two_tensors_for_one_name_are_an_error_that_names_both() {
     for pair in [[old, new], [new, old], [new, new]] {
         let dict = dict(&[(pair[0], &[4]), (pair[1], &[4])]);
         match plain(&dict).err() {
-            Some(CheckpointError::DuplicateName {
-                name,
-                first,
-                second,
-            }) => {
+            Some(CheckpointError::DuplicateName { name, first, second }) => {
                 assert_eq!([&name[..], &first, &second], [new, pair[0], pair[1]]);
             }
             other => panic!("{pair:?}: {other:?}"),
@@ -199,32 +140,20 @@ fn one_of_several_networks_must_be_chosen() {
         other => panic!("{other:?}"),
     }
     for prefix in ["student", "student."] {
-        let options = NameOptions {
-            prefix: Some(prefix.to_string()),
-            ..NameOptions::default()
-        };
+        let options = NameOptions { prefix: Some(prefix.to_string()), ..NameOptions::default() };
         let all = normalize(&dict, &options).unwrap();
         assert_eq!(names(&all), ["features.conv0.weight"]);
         assert_eq!(all.dropped.len(), 3);
         assert_eq!(all.stripped_prefix.as_deref(), Some("student."));
     }
-    let options = NameOptions {
-        prefix: Some("ema".to_string()),
-        ..NameOptions::default()
-    };
-    assert!(matches!(
-        normalize(&dict, &options).err(),
-        Some(CheckpointError::UnknownPrefix { .. })
-    ));
+    let options = NameOptions { prefix: Some("ema".to_string()), ..NameOptions::default() };
+    assert!(matches!(normalize(&dict, &options).err(), Some(CheckpointError::UnknownPrefix { .. })));
 }
 
 #[test]
 fn a_network_beside_a_wrapped_copy_of_it_is_chosen_by_the_empty_prefix() {
     let dict = dict(&[CONV0, ("ema.features.conv0.weight", &[4, 3, 7, 7])]);
-    let options = NameOptions {
-        prefix: Some(String::new()),
-        ..NameOptions::default()
-    };
+    let options = NameOptions { prefix: Some(String::new()), ..NameOptions::default() };
     let all = normalize(&dict, &options).unwrap();
     assert_eq!(names(&all), ["features.conv0.weight"]);
     assert_eq!(all.dropped[0].name, "ema.features.conv0.weight");
@@ -232,25 +161,10 @@ fn a_network_beside_a_wrapped_copy_of_it_is_chosen_by_the_empty_prefix() {
 
 #[test]
 fn the_callers_renames_come_first() {
-    let dict = dict(&[
-        ("0.0.conv0.weight", &[4, 3, 7, 7]),
-        ("0.0.denseblock1.denselayer1.norm.1.bias", &[4]),
-    ]);
+    let dict =
+        dict(&[("0.0.conv0.weight", &[4, 3, 7, 7]), ("0.0.denseblock1.denselayer1.norm.1.bias", &[4])]);
     let renames = vec![Rename::new(r"^0\.0\.", "features.").unwrap()];
-    let all = normalize(
-        &dict,
-        &NameOptions {
-            renames,
-            ..NameOptions::default()
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        names(&all),
-        [
-            "features.conv0.weight",
-            "features.denseblock1.denselayer1.norm1.bias"
-        ]
-    );
+    let all = normalize(&dict, &NameOptions { renames, ..NameOptions::default() }).unwrap();
+    assert_eq!(names(&all), ["features.conv0.weight", "features.denseblock1.denselayer1.norm1.bias"]);
     assert_eq!(all.renamed, 2);
 }

@@ -1,0 +1,100 @@
+//! `densenet classify`
+
+use super::output::Output;
+use super::pictures;
+use super::records::{Classified, Unreadable};
+use anyhow::{bail, Context, Result};
+use densenet::model::Arch;
+use densenet::predictor::{Prediction, StreamOptions};
+use densenet::tch::Device;
+use densenet::weights::{imagenet_categories, WeightsError, WeightsSource};
+use densenet::Predictor;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Picture files, folders of pictures, or - for a list of files on standard input
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// A checkpoint file, or the name of weights that come with the command
+    #[arg(long, default_value = "fashion_mnist", value_name = "WEIGHTS")]
+    weights: String,
+    /// Refuse weights of another architecture than this one
+    #[arg(long)]
+    arch: Option<Arch>,
+    /// Class names, one a line, in the classifier's order, or `imagenet` [default: the sidecar's]
+    #[arg(long, value_name = "FILE")]
+    categories: Option<String>,
+    /// How many classes to print, likeliest first
+    #[arg(long, default_value_t = 5, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    top_k: u32,
+    /// How many pictures the network takes at once
+    #[arg(long, default_value_t = 8, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+}
+
+pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
+    let files = pictures::find(&args.images)?;
+    let predictor = predictor(args, device)?;
+    if predictor.categories().is_empty() {
+        output.note(format_args!(
+            "{} has no class names: classes are numbered; --categories names them",
+            args.weights
+        ));
+    }
+    let options = StreamOptions {
+        top_k: args.top_k as usize,
+        batch_size: args.batch_size as usize,
+        ..StreamOptions::default()
+    };
+    let mut written = Ok(());
+    predictor.predict_files(&files, &options, |(path, result)| {
+        let image = path.display().to_string();
+        written = match &result {
+            Ok(predictions) => {
+                let text = || text(&image, predictions);
+                output.record(&Classified { image: image.clone(), predictions }, text)
+            }
+            Err(error) => {
+                output.item_failed(error);
+                output.json_record(&Unreadable { image, error: &error.to_string() })
+            }
+        };
+        written.is_ok()
+    });
+    written
+}
+
+fn predictor(args: &Args, device: Device) -> Result<Predictor> {
+    let source = WeightsSource::resolve(&args.weights)?;
+    let mut predictor = Predictor::load(&source, device)?;
+    if let Some(arch) = args.arch {
+        if predictor.config().arch() != Some(arch) {
+            let found = predictor.config().arch().map_or("another network".into(), |arch| arch.to_string());
+            let (name, wanted) = (source.name(), arch.to_string());
+            return Err(WeightsError::OtherArch { name, found, wanted }.into());
+        }
+    }
+    if let Some(names) = &args.categories {
+        predictor = predictor.with_categories(categories(names)?)?;
+    }
+    Ok(predictor)
+}
+
+fn categories(names: &str) -> Result<Vec<String>> {
+    if names == "imagenet" {
+        return Ok(imagenet_categories());
+    }
+    let text =
+        std::fs::read_to_string(names).with_context(|| format!("cannot read the class names in {names}"))?;
+    let list: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
+    if list.is_empty() {
+        bail!("{names} holds no class names (one a line)");
+    }
+    Ok(list)
+}
+
+fn text(image: &str, predictions: &[Prediction]) -> String {
+    let best = predictions.iter().map(|best| format!("{} {:.1} %", best.label, 100.0 * best.probability));
+    format!("{image}: {}", best.collect::<Vec<_>>().join(", "))
+}

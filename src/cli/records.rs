@@ -1,0 +1,50 @@
+//! The JSON lines the command prints.
+
+use densenet::checkpoint::{Dropped, Format};
+use densenet::predictor::Prediction;
+use densenet::DenseNetConfig;
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub struct Classified<'a> {
+    pub image: String,
+    pub predictions: &'a [Prediction],
+}
+
+#[derive(Serialize)]
+pub struct Unreadable<'a> {
+    pub image: String,
+    pub error: &'a str,
+}
+
+#[derive(Serialize)]
+pub struct Inspected<'a> {
+    pub format: Format,
+    pub root: Option<&'a str>,
+    pub stripped_prefix: Option<&'a str>,
+    pub origin: Option<String>,
+    pub renamed: usize,
+    pub dropped: &'a [Dropped],
+    pub foreign_globals: &'a [String],
+    /// How pictures become inputs, where the file's origin or sidecar says.
+    pub preset: Option<serde_json::Value>,
+    pub config: Option<&'a DenseNetConfig>,
+    /// Why `config` is null.
+    pub config_error: Option<&'a str>,
+    pub tensors: Vec<InspectedTensor<'a>>,
+}
+
+#[derive(Serialize)]
+pub struct InspectedTensor<'a> {
+    pub name: &'a str,
+    pub dtype: &'static str,
+    pub shape: &'a [i64],
+}
+
+#[derive(Serialize)]
+pub struct Initialized<'a> {
+    pub output: String,
+    pub config: &'a DenseNetConfig,
+    pub seed: i64,
+    pub parameters: i64,
+}

@@ -1,0 +1,239 @@
+//! A network with its transforms and class names, ready to use from any number of threads.
+//!
+//! [`Predictor`] runs in evaluation mode, records no gradients and never changes: one value serves a whole process.
+//! Uses `model`, `weights` and `transforms`.
+
+mod stream;
+
+pub use stream::{FilePrediction, StreamOptions};
+
+use crate::model::{DenseNet, DenseNetConfig, Init, ModelError};
+use crate::transforms::{self, ImageClassification, RgbImage, TransformError};
+use crate::weights::{LoadedNetwork, WeightsError, WeightsSource};
+use serde::Serialize;
+use tch::{nn, no_grad_guard, Device, Kind, Tensor};
+
+/// Errors of [`Predictor`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PredictError {
+    /// The weights could not be loaded.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A picture could not be read or transformed.
+    #[error(transparent)]
+    Transform(#[from] TransformError),
+    /// The network refused its input.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The transforms make tensors with other channels than the network takes.
+    #[error("the transforms make {transforms} channels, the network takes {network}: give the weights a sidecar (NAME.json) whose transforms have {network}")]
+    Channels {
+        /// Channels of the transforms' output.
+        transforms: u32,
+        /// Channels of the network's input.
+        network: i64,
+    },
+    /// A libtorch operation failed.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}
+
+/// `Result` of [`Predictor`].
+pub type Result<T> = std::result::Result<T, PredictError>;
+
+/// One class and how likely it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The class's number, from 0.
+    pub index: usize,
+    /// Its name; `class N` where the weights have no names.
+    pub label: String,
+    /// Softmax over all classes, 0 to 1.
+    pub probability: f64,
+}
+
+/// Weights, configuration, transforms and class names in one value.
+///
+/// ```no_run
+/// // (needs a checkpoint file)
+/// use densenet::tch::Device;
+/// use densenet::{transforms, Predictor};
+///
+/// let predictor = Predictor::open("densenet121-a639ec97.pth", Device::Cpu)?;
+/// let picture = transforms::open("cat.jpg")?;
+/// for best in &predictor.predict(&[picture], 5)?[0] {
+///     println!("{:5.1} %  {}", 100.0 * best.probability, best.label);
+/// }
+/// # Ok::<(), densenet::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Predictor {
+    network: DenseNet,
+    transforms: ImageClassification,
+    categories: Vec<String>,
+    device: Device,
+}
+
+// SAFETY: `tch::Tensor` is a pointer to a reference-counted C++ tensor and not `Sync`, because through `&Tensor` one
+// thread could write what another reads. Nothing reachable through `&Predictor` writes to its tensors:
+// - they are its own: `new` copies every tensor, `load` makes them; no field is public and no method hands out the
+//   network or a tensor that shares memory with it, so nobody else can write to them or change their metadata;
+// - its methods run the network in evaluation mode, which reads parameters and statistics and writes neither, under
+//   a `no_grad` guard and with `requires_grad` off, so that not even autograd's metadata is attached to them;
+// - libtorch allows concurrent reads of one tensor (reference counts and version counters are atomic), and tch's slot
+//   for C++ errors is thread-local.
+#[allow(unsafe_code)]
+unsafe impl Sync for Predictor {}
+
+const _: () = {
+    const fn shared_between_threads<T: Send + Sync>() {}
+    shared_between_threads::<Predictor>();
+};
+
+impl Predictor {
+    /// Opens weights by file or name (see [`WeightsSource::resolve`]).
+    ///
+    /// # Errors
+    /// [`PredictError::Weights`], [`PredictError::Channels`].
+    pub fn open(weights: &str, device: Device) -> Result<Self> {
+        Self::load(&WeightsSource::resolve(weights)?, device)
+    }
+
+    /// Opens weights.
+    ///
+    /// # Errors
+    /// [`PredictError::Weights`] (weights without a classifier included), [`PredictError::Channels`].
+    pub fn load(source: &WeightsSource, device: Device) -> Result<Self> {
+        let LoadedNetwork { network, categories, transforms, .. } = source.load(device)?;
+        if network.classifier.is_none() {
+            let features = network.config.num_features();
+            return Err(WeightsError::NoClassifier { name: source.name(), features }.into());
+        }
+        Self::own(network, transforms, categories, device)
+    }
+
+    /// A predictor with a copy of the network's tensors as they are now, on the same device and in the same dtype.
+    ///
+    /// # Errors
+    /// [`PredictError::Channels`], [`PredictError::Weights`] for a wrong number of names, or libtorch's own.
+    pub fn new(network: &DenseNet, transforms: ImageClassification, categories: Vec<String>) -> Result<Self> {
+        let from = network.named_tensors();
+        let (device, kind) = (from[0].1.device(), from[0].1.kind());
+        let mut vs = nn::VarStore::new(device);
+        vs.set_kind(kind);
+        let copy = DenseNet::with_init(&vs.root(), &network.config, Init::Zeros)?;
+        {
+            let _guard = no_grad_guard();
+            for ((_, mut to), (_, from)) in copy.named_tensors().into_iter().zip(from) {
+                // Not copy_: the copy takes over dtype and memory format too.
+                to.set_data(&from.f_detach()?.copy());
+            }
+        }
+        Self::own(copy, transforms, Vec::new(), device)?.with_categories(categories)
+    }
+
+    /// The same with other class names, in the classifier's order; none for numbered classes.
+    ///
+    /// # Errors
+    /// [`PredictError::Weights`] for a wrong number of names.
+    pub fn with_categories(mut self, categories: Vec<String>) -> Result<Self> {
+        let (found, classes) = (categories.len(), self.config().num_classes);
+        if found > 0 && found as i64 != classes {
+            let name = "the list".to_string();
+            return Err(WeightsError::CategoryCount { name, categories: found, classes }.into());
+        }
+        self.categories = categories;
+        Ok(self)
+    }
+
+    /// Takes a network whose tensors nobody else holds.
+    fn own(
+        network: DenseNet,
+        transforms: ImageClassification,
+        categories: Vec<String>,
+        device: Device,
+    ) -> Result<Self> {
+        transforms.validate()?;
+        if i64::from(transforms.channels) != network.config.in_channels {
+            let (transforms, network) = (transforms.channels, network.config.in_channels);
+            return Err(PredictError::Channels { transforms, network });
+        }
+        for (_, tensor) in network.named_tensors() {
+            if tensor.requires_grad() {
+                let _ = tensor.set_requires_grad(false);
+            }
+        }
+        Ok(Predictor { network, transforms, categories, device })
+    }
+
+    /// The network's configuration.
+    pub fn config(&self) -> &DenseNetConfig {
+        &self.network.config
+    }
+
+    /// How pictures become inputs.
+    pub fn transforms(&self) -> &ImageClassification {
+        &self.transforms
+    }
+
+    /// Class names in the classifier's order; empty where the weights have none.
+    pub fn categories(&self) -> &[String] {
+        &self.categories
+    }
+
+    /// A class's name; `class N` where the weights have no names.
+    pub fn label(&self, index: usize) -> String {
+        self.categories.get(index).cloned().unwrap_or_else(|| format!("class {index}"))
+    }
+
+    /// The `top_k` likeliest classes of each picture, likeliest first. Pictures of unequal size run one by one where
+    /// the transforms do not crop them to one size.
+    ///
+    /// # Errors
+    /// [`PredictError::Transform`], [`PredictError::Model`] (a picture too small, say), or libtorch's own.
+    pub fn predict(&self, pictures: &[RgbImage], top_k: usize) -> Result<Vec<Vec<Prediction>>> {
+        let inputs = pictures.iter().map(|picture| self.transforms.apply(picture));
+        let inputs = inputs.collect::<std::result::Result<Vec<_>, _>>()?;
+        let mut predictions = Vec::with_capacity(inputs.len());
+        for run in inputs.chunk_by(|a, b| a.size() == b.size()) {
+            let logits = self.predict_tensor(&transforms::batch(run)?)?;
+            predictions.extend(self.top_k(&logits, top_k)?);
+        }
+        Ok(predictions)
+    }
+
+    /// Transformed pictures to logits: [N, in_channels, H, W] in the network's dtype to [N, num_classes]. The input is
+    /// moved to the network's device; the logits stay there.
+    ///
+    /// # Errors
+    /// [`PredictError::Model`] says what input the network takes; or libtorch's own.
+    pub fn predict_tensor(&self, inputs: &Tensor) -> Result<Tensor> {
+        let _guard = no_grad_guard();
+        Ok(self.network.try_forward(&inputs.f_to(self.device)?, false)?)
+    }
+
+    /// Logits [N, num_classes] to each row's `top_k` likeliest classes.
+    ///
+    /// # Errors
+    /// libtorch's own, on a tensor of another rank.
+    pub fn top_k(&self, logits: &Tensor, top_k: usize) -> Result<Vec<Vec<Prediction>>> {
+        let _guard = no_grad_guard();
+        let (rows, classes) = logits.size2()?;
+        let k = (top_k as i64).min(classes);
+        let probabilities = logits.f_softmax(-1, Kind::Double)?;
+        let (values, indices) = probabilities.f_topk(k, -1, true, true)?;
+        let values: Vec<f64> = Vec::try_from(values.f_reshape([-1])?)?;
+        let indices: Vec<i64> = Vec::try_from(indices.f_reshape([-1])?)?;
+        let best = |row: i64| {
+            let range = (row * k) as usize..((row + 1) * k) as usize;
+            let pairs = indices[range.clone()].iter().zip(&values[range]);
+            pairs.map(|(&index, &probability)| self.prediction(index as usize, probability)).collect()
+        };
+        Ok((0..rows).map(best).collect())
+    }
+
+    fn prediction(&self, index: usize, probability: f64) -> Prediction {
+        Prediction { index, label: self.label(index), probability }
+    }
+}

@@ -1,0 +1,20 @@
+//! Weights ready to use: by file or by name, with what belongs to them.
+//!
+//! A checkpoint holds tensors; a [`Sidecar`] beside it says the rest (configuration, class names, transforms). Uses
+//! `checkpoint`, `model` and the transforms' data.
+//!
+//! - [`WeightsSource`]: what a person types for `--weights`, resolved once.
+//! - [`LoadedNetwork`]: the network a source holds, filled.
+//! - [`Embedded`]: the weights compiled into the crate.
+
+mod categories;
+mod embedded;
+mod error;
+mod sidecar;
+mod source;
+
+pub use categories::{imagenet_categories, official_file};
+pub use embedded::Embedded;
+pub use error::{Result, WeightsError};
+pub use sidecar::Sidecar;
+pub use source::{LoadedNetwork, WeightsSource};
