@@ -66,7 +66,10 @@ fn inspect(args: &InspectArgs, output: &mut Output) -> Result<()> {
     let dict = source.open()?;
     let sidecar = source.sidecar()?;
     let normalized = checkpoint::normalize(&dict, &NameOptions::default());
-    let inferred = source.infer(&dict);
+    let inferred = match sidecar.as_ref().and_then(|sidecar| sidecar.config.clone()) {
+        Some(config) => Ok(config),
+        None => source.infer(&dict),
+    };
     let (config, config_error) = match &inferred {
         Ok(config) => (Some(config), None),
         Err(error) => (None, Some(error.to_string())),
