@@ -1,4 +1,5 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod formats;
 mod oracle;
 mod support;
