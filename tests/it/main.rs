@@ -3,6 +3,7 @@
 mod dependent;
 mod loading;
 mod model;
+mod formats;
 mod oracle;
 mod pictures;
 mod support;
