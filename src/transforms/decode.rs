@@ -95,15 +95,9 @@ impl DecodeOptions {
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|source| TransformError::Io {
-                path: path.to_path_buf(),
-                source,
-            })?;
+            .map_err(|source| TransformError::Io { path: path.to_path_buf(), source })?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(TransformError::FileTooLarge {
-                path: path.to_path_buf(),
-                limit: MAX_FILE_BYTES,
-            });
+            return Err(TransformError::FileTooLarge { path: path.to_path_buf(), limit: MAX_FILE_BYTES });
         }
         self.decode_from(&bytes, Origin::File(path.to_path_buf()))
     }
@@ -123,26 +117,17 @@ impl DecodeOptions {
             return Err(TransformError::NotAPicture { picture });
         };
         if !FORMATS.contains(&format) {
-            return Err(TransformError::Unsupported {
-                picture,
-                what: format!("{format:?}"),
-            });
+            return Err(TransformError::Unsupported { picture, what: format!("{format:?}") });
         }
         let failed = |source| of_decoder(source, picture.clone(), format);
         if format == ImageFormat::Gif {
-            return gif::first_frame(bytes, |width, height| {
-                self.check_pixels(width, height, &picture)
-            })
-            .map_err(|error| error.into_transform(picture.clone()));
+            return gif::first_frame(bytes, |width, height| self.check_pixels(width, height, &picture))
+                .map_err(|error| error.into_transform(picture.clone()));
         }
         if format == ImageFormat::Jpeg && !jpeg::has_end(bytes) {
             // The decoder would fill what is missing with gray.
             let reason = "the end-of-image marker is missing".to_string();
-            return Err(TransformError::Truncated {
-                picture,
-                format,
-                reason,
-            });
+            return Err(TransformError::Truncated { picture, format, reason });
         }
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         let mut limits = Limits::no_limits();
@@ -157,11 +142,7 @@ impl DecodeOptions {
             Orientation::NoTransforms
         };
         let pixels = DynamicImage::from_decoder(decoder).map_err(failed)?;
-        let narrow = if format == ImageFormat::Pnm {
-            rounded
-        } else {
-            high_byte
-        };
+        let narrow = if format == ImageFormat::Pnm { rounded } else { high_byte };
         let mut pixels = match self.convert(pixels, narrow) {
             Ok(pixels) => DynamicImage::ImageRgb8(pixels),
             Err(what) => return Err(TransformError::Unsupported { picture, what }),
@@ -174,22 +155,13 @@ impl DecodeOptions {
         if u64::from(width) * u64::from(height) > self.max_pixels {
             let limit = self.max_pixels;
             let picture = picture.clone();
-            return Err(TransformError::TooManyPixels {
-                picture,
-                width,
-                height,
-                limit,
-            });
+            return Err(TransformError::TooManyPixels { picture, width, height, limit });
         }
         Ok(())
     }
 
     /// Pillow's `convert("RGB")`; `narrow` takes 16-bit colours to 8 bits. The error names the kind of pixel.
-    fn convert(
-        &self,
-        pixels: DynamicImage,
-        narrow: fn(u16) -> u8,
-    ) -> std::result::Result<RgbImage, String> {
+    fn convert(&self, pixels: DynamicImage, narrow: fn(u16) -> u8) -> std::result::Result<RgbImage, String> {
         let (width, height) = (pixels.width(), pixels.height());
         let gray: fn(u16) -> u8 = match self.wide_gray {
             WideGray::Clamp => |value| value.min(255) as u8,
@@ -203,23 +175,11 @@ impl DecodeOptions {
             DynamicImage::ImageLuma16(p) => p.pixels().flat_map(|p| [gray(p[0]); 3]).collect(),
             // With alpha Pillow reads the high byte, not the clamped value.
             DynamicImage::ImageLumaA16(p) => p.pixels().flat_map(|p| [narrow(p[0]); 3]).collect(),
-            DynamicImage::ImageRgb16(p) => p
-                .pixels()
-                .flat_map(|p| [p[0], p[1], p[2]].map(narrow))
-                .collect(),
-            DynamicImage::ImageRgba16(p) => p
-                .pixels()
-                .flat_map(|p| [p[0], p[1], p[2]].map(narrow))
-                .collect(),
-            other => {
-                return Err(format!(
-                    "pixels of type {:?} are not supported",
-                    other.color()
-                ))
-            }
+            DynamicImage::ImageRgb16(p) => p.pixels().flat_map(|p| [p[0], p[1], p[2]].map(narrow)).collect(),
+            DynamicImage::ImageRgba16(p) => p.pixels().flat_map(|p| [p[0], p[1], p[2]].map(narrow)).collect(),
+            other => return Err(format!("pixels of type {:?} are not supported", other.color())),
         };
-        ImageBuffer::from_raw(width, height, bytes)
-            .ok_or_else(|| format!("{width}x{height} pixels"))
+        ImageBuffer::from_raw(width, height, bytes).ok_or_else(|| format!("{width}x{height} pixels"))
     }
 }
 
@@ -234,20 +194,11 @@ fn rounded(value: u16) -> u8 {
 
 fn of_decoder(source: ImageError, picture: Origin, format: ImageFormat) -> TransformError {
     match source {
-        ImageError::Unsupported(error) => TransformError::Unsupported {
-            picture,
-            what: error.to_string(),
-        },
-        source if ends_early(&source) => TransformError::Truncated {
-            picture,
-            format,
-            reason: source.to_string(),
-        },
-        source => TransformError::Decode {
-            picture,
-            format,
-            source,
-        },
+        ImageError::Unsupported(error) => TransformError::Unsupported { picture, what: error.to_string() },
+        source if ends_early(&source) => {
+            TransformError::Truncated { picture, format, reason: source.to_string() }
+        }
+        source => TransformError::Decode { picture, format, source },
     }
 }
 

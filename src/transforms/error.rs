@@ -89,10 +89,7 @@ pub enum TransformError {
         limit: u64,
     },
     /// A resize or crop that would make too large a picture.
-    #[error(
-        "a picture of {width}x{height} is more than the {} pixels a transform makes",
-        super::MAX_PIXELS
-    )]
+    #[error("a picture of {width}x{height} is more than the {} pixels a transform makes", super::MAX_PIXELS)]
     TooLarge {
         /// The width asked for.
         width: u32,
@@ -118,9 +115,7 @@ pub enum TransformError {
         reason: String,
     },
     /// Pictures of different sizes cannot be one batch.
-    #[error(
-        "a batch of tensors of different shapes: number {index} is {got:?}, the first is {first:?}"
-    )]
+    #[error("a batch of tensors of different shapes: number {index} is {got:?}, the first is {first:?}")]
     UnequalShapes {
         /// Which tensor differs.
         index: usize,

@@ -48,28 +48,12 @@ pub(super) struct Crop {
 /// even as Python does; a smaller one is padded with the smaller half in front.
 pub(super) fn crop_axis(size: u32, crop: u32) -> Crop {
     if crop > size {
-        return Crop {
-            taken: Span {
-                start: 0,
-                length: size,
-            },
-            padding: (crop - size) / 2,
-        };
+        return Crop { taken: Span { start: 0, length: size }, padding: (crop - size) / 2 };
     }
     let difference = size - crop;
     let half = difference / 2;
-    let start = if difference % 2 == 1 {
-        half + half % 2
-    } else {
-        half
-    };
-    Crop {
-        taken: Span {
-            start,
-            length: crop,
-        },
-        padding: 0,
-    }
+    let start = if difference % 2 == 1 { half + half % 2 } else { half };
+    Crop { taken: Span { start, length: crop }, padding: 0 }
 }
 
 /// Cuts `width` × `height` pixels out of the middle, padding with black what the picture lacks (torchvision's

@@ -23,35 +23,19 @@ impl GifError {
         let format = ImageFormat::Gif;
         match self {
             GifError::Refused(error) => error,
-            GifError::NoFrame => TransformError::Truncated {
-                picture,
-                format,
-                reason: "it has no frame".to_string(),
-            },
-            GifError::Decoder(DecodingError::Io(error))
-                if error.kind() == ErrorKind::UnexpectedEof =>
-            {
-                TransformError::Truncated {
-                    picture,
-                    format,
-                    reason: error.to_string(),
-                }
+            GifError::NoFrame => {
+                TransformError::Truncated { picture, format, reason: "it has no frame".to_string() }
+            }
+            GifError::Decoder(DecodingError::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+                TransformError::Truncated { picture, format, reason: error.to_string() }
             }
             GifError::Decoder(DecodingError::UnexpectedEof) => {
                 let reason = DecodingError::UnexpectedEof.to_string();
-                TransformError::Truncated {
-                    picture,
-                    format,
-                    reason,
-                }
+                TransformError::Truncated { picture, format, reason }
             }
             GifError::Decoder(error) => {
                 let source = image::error::DecodingError::new(format.into(), error);
-                TransformError::Decode {
-                    picture,
-                    format,
-                    source: ImageError::Decoding(source),
-                }
+                TransformError::Decode { picture, format, source: ImageError::Decoding(source) }
             }
         }
     }
@@ -84,9 +68,7 @@ pub(super) fn first_frame(
     let colour = |index: u8| {
         let at = usize::from(index) * 3;
         // An index past the palette is black, as in Pillow, whose palettes always have 256 entries.
-        palette
-            .get(at..at + 3)
-            .map_or(Rgb([0; 3]), |c| Rgb([c[0], c[1], c[2]]))
+        palette.get(at..at + 3).map_or(Rgb([0; 3]), |c| Rgb([c[0], c[1], c[2]]))
     };
     let mut picture = RgbImage::from_pixel(screen.0, screen.1, colour(around));
     if width > 0 {

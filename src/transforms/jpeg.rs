@@ -47,9 +47,7 @@ mod tests {
     /// An application segment with an end marker inside, as a thumbnail has one.
     const THUMBNAIL: &[u8] = &[0xFF, 0xE1, 0, 6, 0xFF, 0xD9, 0xFF, 0xD9];
     /// A scan with a stuffed byte, a restart marker and fill bytes.
-    const SCAN: &[u8] = &[
-        0xFF, 0xDA, 0, 4, 1, 2, 9, 0xFF, 0x00, 7, 0xFF, 0xD3, 8, 0xFF,
-    ];
+    const SCAN: &[u8] = &[0xFF, 0xDA, 0, 4, 1, 2, 9, 0xFF, 0x00, 7, 0xFF, 0xD3, 8, 0xFF];
 
     #[test]
     fn a_thumbnails_end_is_not_the_pictures_end() {

@@ -80,25 +80,14 @@ impl ImageClassification {
     /// that is not finite or a deviation of zero, a size of zero, `antialias: false`.
     pub fn validate(&self) -> Result<()> {
         let refuse = |field, value: String, reason: &str| {
-            Err(TransformError::Preset {
-                field,
-                value,
-                reason: reason.to_string(),
-            })
+            Err(TransformError::Preset { field, value, reason: reason.to_string() })
         };
         if self.channels != 1 && self.channels != 3 {
-            return refuse(
-                "channels",
-                self.channels.to_string(),
-                "must be 3 (RGB) or 1 (gray)",
-            );
+            return refuse("channels", self.channels.to_string(), "must be 3 (RGB) or 1 (gray)");
         }
         for (field, values) in [("mean", &self.mean), ("std", &self.std)] {
             if values.len() != self.channels as usize {
-                let reason = format!(
-                    "must have one number for each of {} channels",
-                    self.channels
-                );
+                let reason = format!("must have one number for each of {} channels", self.channels);
                 return refuse(field, format!("{values:?}"), &reason);
             }
             if values.iter().any(|value| !(*value as f32).is_finite()) {
@@ -108,10 +97,7 @@ impl ImageClassification {
         if self.std.iter().any(|value| *value as f32 == 0.0) {
             return refuse("std", format!("{:?}", self.std), "must not be zero in f32");
         }
-        for (field, size) in [
-            ("resize_size", self.resize_size),
-            ("crop_size", self.crop_size),
-        ] {
+        for (field, size) in [("resize_size", self.resize_size), ("crop_size", self.crop_size)] {
             if size == Some(0) {
                 return refuse(field, "0".to_string(), "must be at least 1 pixel");
             }
@@ -133,10 +119,7 @@ impl ImageClassification {
     ) -> Result<Cropped<P>> {
         let (width, height) = picture.dimensions();
         if width == 0 || height == 0 {
-            return Err(TransformError::EmptyPicture {
-                from: (width, height),
-                to: (0, 0),
-            });
+            return Err(TransformError::EmptyPicture { from: (width, height), to: (0, 0) });
         }
         let (width, height) = match self.resize_size {
             Some(short) => resized_size(width, height, short),
@@ -144,34 +127,17 @@ impl ImageClassification {
         };
         let crop = |size| crop_axis(size, self.crop_size.unwrap_or(size));
         let (columns, rows) = (crop(width), crop(height));
-        let pixels = resize_window(
-            picture,
-            (width, height),
-            columns.taken,
-            rows.taken,
-            self.interpolation,
-        )?;
-        let size = (
-            self.crop_size.unwrap_or(width),
-            self.crop_size.unwrap_or(height),
-        );
+        let pixels = resize_window(picture, (width, height), columns.taken, rows.taken, self.interpolation)?;
+        let size = (self.crop_size.unwrap_or(width), self.crop_size.unwrap_or(height));
         super::check_size(size.0, size.1)?;
-        Ok(Cropped {
-            pixels,
-            columns,
-            rows,
-            size,
-        })
+        Ok(Cropped { pixels, columns, rows, size })
     }
 
     /// u8 pixels to normalized planes.
     fn normalized<P: Pixel<Subpixel = u8>>(&self, cropped: &Cropped<P>) -> Result<Tensor> {
         let channels = self.channels as usize;
         let (width, height) = (cropped.size.0 as usize, cropped.size.1 as usize);
-        let (left, top) = (
-            cropped.columns.padding as usize,
-            cropped.rows.padding as usize,
-        );
+        let (left, top) = (cropped.columns.padding as usize, cropped.rows.padding as usize);
         let row_bytes = cropped.pixels.width() as usize * channels;
         let mut values = Vec::with_capacity(width * height * channels);
         for (channel, (mean, std)) in self.mean.iter().zip(&self.std).enumerate() {
@@ -182,12 +148,7 @@ impl ImageClassification {
             for row in cropped.pixels.as_raw().chunks_exact(row_bytes) {
                 let start = values.len();
                 values.resize(start + left, black);
-                values.extend(
-                    row[channel..]
-                        .iter()
-                        .step_by(channels)
-                        .map(|v| levels[*v as usize]),
-                );
+                values.extend(row[channel..].iter().step_by(channels).map(|v| levels[*v as usize]));
                 values.resize(start + width, black);
             }
             values.resize(plane + width * height, black);
@@ -233,11 +194,7 @@ pub fn batch(tensors: &[Tensor]) -> Result<Tensor> {
     let first = tensors.first().ok_or(TransformError::EmptyBatch)?.size();
     for (index, tensor) in tensors.iter().enumerate() {
         if tensor.size() != first {
-            return Err(TransformError::UnequalShapes {
-                index,
-                got: tensor.size(),
-                first,
-            });
+            return Err(TransformError::UnequalShapes { index, got: tensor.size(), first });
         }
     }
     Ok(Tensor::f_stack(tensors, 0)?)

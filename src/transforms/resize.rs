@@ -1,8 +1,8 @@
 //! Resizing exactly as Pillow does it: 8-bit separable convolution with a filter widened when scaling down.
 //!
 //! The numbers have to be Pillow's, not merely close: `fast_image_resize`, the usual Rust choice, rounds its
-//! coefficients to fewer bits and differs from Pillow by one level in a share of the pixels (see `docs/performance.md`
-//! for the measurement). So this is the algorithm Pillow documents ("Filters" and "Filters comparison table" in its
+//! coefficients to fewer bits. Measured (version 6.1, photographs scaled down and up): 9 to 23 % of the values differ from
+//! Pillow's by one level with its bilinear filter, 10 to 25 % by up to ten levels with its bicubic one. So this is the algorithm Pillow documents ("Filters" and "Filters comparison table" in its
 //! handbook), in 22-bit fixed point:
 //!
 //! 1. Output sample `x` sits at `(x + 0.5)·scale` of the input, `scale = input / output`. The filter's support is
@@ -23,9 +23,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// How a resized pixel is computed: torchvision's `InterpolationMode`, for pictures.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Interpolation {
     /// The pixel under the centre.
@@ -94,14 +92,8 @@ pub fn resize<P: Pixel<Subpixel = u8>>(
     height: u32,
     interpolation: Interpolation,
 ) -> Result<ImageBuffer<P, Vec<u8>>> {
-    let columns = Span {
-        start: 0,
-        length: width,
-    };
-    let rows = Span {
-        start: 0,
-        length: height,
-    };
+    let columns = Span { start: 0, length: width };
+    let rows = Span { start: 0, length: height };
     resize_window(picture, (width, height), columns, rows, interpolation)
 }
 
@@ -122,16 +114,8 @@ pub(super) fn resize_window<P: Pixel<Subpixel = u8>>(
         });
     }
     super::check_size(columns.length, rows.length)?;
-    let x_axis = Axis {
-        from: picture.width(),
-        to: size.0,
-        window: columns,
-    };
-    let y_axis = Axis {
-        from: picture.height(),
-        to: size.1,
-        window: rows,
-    };
+    let x_axis = Axis { from: picture.width(), to: size.0, window: columns };
+    let y_axis = Axis { from: picture.height(), to: size.1, window: rows };
     // What lies between the passes has one side of the output and the other of the input.
     if columns_first(x_axis, y_axis) {
         super::check_size(picture.width(), rows.length)?;
@@ -145,10 +129,8 @@ pub(super) fn resize_window<P: Pixel<Subpixel = u8>>(
         (3, filter) => resample::<3>(source, x_axis, y_axis, filter),
         (_, filter) => resample::<4>(source, x_axis, y_axis, filter),
     };
-    ImageBuffer::from_raw(columns.length, rows.length, bytes).ok_or(TransformError::TooLarge {
-        width: columns.length,
-        height: rows.length,
-    })
+    ImageBuffer::from_raw(columns.length, rows.length, bytes)
+        .ok_or(TransformError::TooLarge { width: columns.length, height: rows.length })
 }
 
 /// One direction of a resize: the lengths before and after, and which part of the result is wanted.
@@ -176,17 +158,10 @@ struct Plane<'a> {
 
 impl Plane<'_> {
     /// The bytes of the picture's rows `rows`, cut to `columns`.
-    fn rows<const C: usize>(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-    ) -> impl Iterator<Item = &[u8]> {
+    fn rows<const C: usize>(&self, rows: Range<usize>, columns: Range<usize>) -> impl Iterator<Item = &[u8]> {
         let columns = (columns.start - self.left) * C..(columns.end - self.left) * C;
         let bytes = &self.bytes[(rows.start - self.top) * self.stride..];
-        bytes
-            .chunks_exact(self.stride)
-            .take(rows.len())
-            .map(move |row| &row[columns.clone()])
+        bytes.chunks_exact(self.stride).take(rows.len()).map(move |row| &row[columns.clone()])
     }
 }
 
@@ -199,12 +174,7 @@ fn resample<const C: usize>(bytes: &[u8], x: Axis, y: Axis, filter: Option<Filte
     };
     let horizontal = (x.from != x.to).then(|| Taps::new(x, filter));
     let vertical = (y.from != y.to).then(|| Taps::new(y, filter));
-    let source = Plane {
-        bytes: Cow::Borrowed(bytes),
-        stride,
-        left: 0,
-        top: 0,
-    };
+    let source = Plane { bytes: Cow::Borrowed(bytes), stride, left: 0, top: 0 };
     // The first pass computes only what the second one reads.
     let result = if columns_first(x, y) {
         let columns = horizontal.as_ref().map_or(x.range(), Taps::reach);
@@ -263,20 +233,12 @@ impl Taps {
             coefficients.extend(weights.iter().map(|weight| {
                 let weight = if sum == 0.0 { *weight } else { weight / sum };
                 let scaled = weight * f64::from(1 << PRECISION);
-                (if weight < 0.0 {
-                    scaled - 0.5
-                } else {
-                    scaled + 0.5
-                }) as i32
+                (if weight < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
             }));
             coefficients.resize(filled, 0);
             bounds.push((start, end - start));
         }
-        Taps {
-            bounds,
-            coefficients,
-            width,
-        }
+        Taps { bounds, coefficients, width }
     }
 
     /// The input samples that the wanted output samples read.
@@ -288,10 +250,7 @@ impl Taps {
 
     fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
         let coefficients = self.coefficients.chunks_exact(self.width);
-        self.bounds
-            .iter()
-            .zip(coefficients)
-            .map(|((start, count), taps)| (*start, &taps[..*count]))
+        self.bounds.iter().zip(coefficients).map(|((start, count), taps)| (*start, &taps[..*count]))
     }
 }
 
@@ -309,19 +268,11 @@ fn pass_over_rows<'a, const C: usize>(
     let (stride, left, top) = (columns.len() * C, columns.start, rows.start);
     let Some(taps) = taps else {
         let bytes = plane.rows::<C>(rows, columns).flatten().copied().collect();
-        return Plane {
-            bytes,
-            stride,
-            left,
-            top,
-        };
+        return Plane { bytes, stride, left, top };
     };
     let mut bytes = vec![0; rows.len() * stride];
     let reach = taps.reach();
-    for (row, out) in plane
-        .rows::<C>(rows, reach.clone())
-        .zip(bytes.chunks_exact_mut(stride))
-    {
+    for (row, out) in plane.rows::<C>(rows, reach.clone()).zip(bytes.chunks_exact_mut(stride)) {
         for ((start, taps), out) in taps.iter().zip(out.chunks_exact_mut(C)) {
             let mut sums = [HALF; C];
             for (pixel, tap) in row[(start - reach.start) * C..].chunks_exact(C).zip(taps) {
@@ -334,12 +285,7 @@ fn pass_over_rows<'a, const C: usize>(
             }
         }
     }
-    Plane {
-        bytes: Cow::Owned(bytes),
-        stride,
-        left,
-        top,
-    }
+    Plane { bytes: Cow::Owned(bytes), stride, left, top }
 }
 
 /// Convolves along y; `rows` are the wanted ones of the result, `columns` those to go through.
@@ -352,12 +298,7 @@ fn pass_over_columns<'a, const C: usize>(
     let (stride, left, top) = (columns.len() * C, columns.start, rows.start);
     let Some(taps) = taps else {
         let bytes = plane.rows::<C>(rows, columns).flatten().copied().collect();
-        return Plane {
-            bytes,
-            stride,
-            left,
-            top,
-        };
+        return Plane { bytes, stride, left, top };
     };
     let mut bytes = vec![0; rows.len() * stride];
     let mut sums = vec![0; stride];
@@ -373,12 +314,7 @@ fn pass_over_columns<'a, const C: usize>(
             *out = to_sample(*sum);
         }
     }
-    Plane {
-        bytes: Cow::Owned(bytes),
-        stride,
-        left,
-        top,
-    }
+    Plane { bytes: Cow::Owned(bytes), stride, left, top }
 }
 
 fn nearest<const C: usize>(bytes: &[u8], stride: usize, x: Axis, y: Axis) -> Vec<u8> {

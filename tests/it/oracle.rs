@@ -26,28 +26,20 @@ impl Oracle {
             .unwrap_or_else(|error| panic!("cannot start the oracle ({python}): {error}; {HELP}"));
         let questions = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
-        Oracle {
-            _child: child,
-            questions,
-            answers,
-        }
+        Oracle { _child: child, questions, answers }
     }
 }
 
-const HELP: &str =
-    "these tests compare with the installed torch and torchvision: run `make test`, or set \
+const HELP: &str = "these tests compare with the installed torch and torchvision: run `make test`, or set \
                     DENSENET_PYTHON to a Python that has them";
 
 /// Asks the oracle; `arguments` is an object of keyword arguments. Panics with Python's traceback if it fails.
 pub fn ask(command: &str, arguments: Value) -> Value {
     let mut request = arguments;
     request["command"] = json!(command);
-    let mut oracle = ORACLE
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut oracle = ORACLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut line = String::new();
-    let asked =
-        writeln!(oracle.questions, "{request}").and_then(|()| oracle.answers.read_line(&mut line));
+    let asked = writeln!(oracle.questions, "{request}").and_then(|()| oracle.answers.read_line(&mut line));
     if !matches!(asked, Ok(1..)) {
         panic!("the oracle died before it answered {command}: {HELP}");
     }

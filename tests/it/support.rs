@@ -9,9 +9,7 @@ static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// Seeds libtorch's one global generator and keeps other tests from drawing from it while the guard lives.
 pub fn seed(seed: i64) -> MutexGuard<'static, ()> {
-    let guard = GENERATOR
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let guard = GENERATOR.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     tch::manual_seed(seed);
     guard
 }
@@ -22,13 +20,8 @@ pub fn scratch() -> tempfile::TempDir {
 }
 
 /// Named tensors from a safetensors file, in the file's own order.
-pub fn read_safetensors(
-    path: impl AsRef<std::path::Path>,
-) -> std::collections::BTreeMap<String, Tensor> {
-    Tensor::read_safetensors(path)
-        .expect("a safetensors file")
-        .into_iter()
-        .collect()
+pub fn read_safetensors(path: impl AsRef<std::path::Path>) -> std::collections::BTreeMap<String, Tensor> {
+    Tensor::read_safetensors(path).expect("a safetensors file").into_iter().collect()
 }
 
 /// Panics unless both tensors have the same dtype, shape and bits; says where the first difference is.
@@ -43,10 +36,7 @@ pub fn assert_same_bits(key: &str, got: &Tensor, want: &Tensor) {
     let differ = got_bits.ne_tensor(&want_bits);
     let count = differ.sum(Kind::Int64).int64_value(&[]);
     let first = differ.nonzero().int64_value(&[0, 0]);
-    let ulp = (got_bits.to_kind(Kind::Int64) - want_bits.to_kind(Kind::Int64))
-        .abs()
-        .max()
-        .int64_value(&[]);
+    let ulp = (got_bits.to_kind(Kind::Int64) - want_bits.to_kind(Kind::Int64)).abs().max().int64_value(&[]);
     let flat = |tensor: &Tensor| tensor.reshape([-1]).double_value(&[first]);
     panic!(
         "{key}: {count} of {} values differ, by up to {ulp} ULP; first at flat index {first}: got {:e}, want {:e}",
