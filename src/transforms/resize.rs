@@ -1,8 +1,8 @@
 //! Resizing exactly as Pillow does it: 8-bit separable convolution with a filter widened when scaling down.
 //!
 //! The numbers have to be Pillow's, not merely close: `fast_image_resize`, the usual Rust choice, rounds its
-//! coefficients to fewer bits and differs from Pillow by one level in a share of the pixels (see `docs/performance.md`
-//! for the measurement). So this is the algorithm Pillow documents ("Filters" and "Filters comparison table" in its
+//! coefficients to fewer bits. Measured (version 6.1, photographs scaled down and up): 9 to 23 % of the values differ from
+//! Pillow's by one level with its bilinear filter, 10 to 25 % by up to ten levels with its bicubic one. So this is the algorithm Pillow documents ("Filters" and "Filters comparison table" in its
 //! handbook), in 22-bit fixed point:
 //!
 //! 1. Output sample `x` sits at `(x + 0.5)·scale` of the input, `scale = input / output`. The filter's support is

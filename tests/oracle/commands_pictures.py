@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 
 import numpy as np
 import torch
@@ -12,6 +13,10 @@ from torchvision.transforms._presets import ImageClassification
 
 import picture_files
 from registry import command
+
+
+# Pillow warns of what some files here have on purpose.
+warnings.filterwarnings("ignore", module="PIL")
 
 
 def pixels(image):

@@ -130,6 +130,7 @@ def png_files(rgb):
         "gray16.png": saved(Image.fromarray(wide), "PNG"),
         "gray16_dark.png": saved(Image.fromarray(wide >> 8), "PNG"),
         "one_pixel.png": saved(rgb.crop((30, 20, 31, 21)), "PNG"),
+        "tall.png": saved(photograph(901, 307), "PNG"),
         "column.png": saved(rgb.crop((30, 0, 31, HEIGHT)), "PNG"),
         "interlaced.png": png(2, 8, np.array(rgb).reshape(HEIGHT, -1), interlaced=True),
         "rgb16_interlaced.png": png(2, 16, wide, interlaced=True),
