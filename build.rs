@@ -1,6 +1,9 @@
 //! Where libtorch is: an rpath for our own binaries, a name for dependents, one readable error when it is the wrong one.
 //!
-//! torch-sys has compiled against libtorch before this runs; it says where it found it in `DEP_TCH_LIBTORCH_LIB`.
+//! torch-sys has compiled against libtorch before this runs; it says where it found it in `DEP_TCH_LIBTORCH_LIB`. So when
+//! there is no libtorch at all, plain `cargo build` shows torch-sys's error ("Cannot find a libtorch install, you can
+//! either: …") and this never runs; one so different that torch-sys's C++ does not compile shows the compiler's errors.
+//! `make` checks before both.
 //! Nothing here links `libtorch_cuda`: `src/runtime/device_library.rs` opens it at run time, for dependents as well.
 
 use std::path::{Path, PathBuf};
@@ -63,7 +66,8 @@ fn check_complete(lib: &Path) -> Result<(), String> {
         if !file.exists() {
             return Err(format!(
                 "libtorch in {} is incomplete: {name}.{suffix} is missing; reinstall it, or point LIBTORCH at a whole \
-                 libtorch {EXPECTED} (the folder that has `lib` and `include`), or run `make`, which fetches one",
+                 libtorch {EXPECTED} (the folder that has `lib` and `include`), or unset it and run `make build`, which \
+                 fetches one",
                 lib.display()
             ));
         }
@@ -95,8 +99,8 @@ fn check_version(lib: &Path) -> Result<String, String> {
         return Ok(version);
     }
     Err(format!(
-        "{found}; this crate needs {EXPECTED}: point LIBTORCH at that version, or run `make`, which fetches it, or set \
-         LIBTORCH_BYPASS_VERSION_CHECK=1 to try this one"
+        "{found}; this crate needs {EXPECTED}: point LIBTORCH at that version, or unset it and run `make build`, which \
+         fetches it, or set LIBTORCH_BYPASS_VERSION_CHECK=1 to try this one"
     ))
 }
 

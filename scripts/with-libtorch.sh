@@ -97,7 +97,7 @@ with_lock() {
         if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
             die "$lock was left by a make that is gone; remove that folder and try again."
         fi
-        say "another make is preparing $venv; waiting for it."
+        say "another make is preparing $venv (it holds $lock); waiting for it."
         sleep 5
     done
     echo $$ >"$lock/owner"
@@ -119,7 +119,7 @@ make_venv() {
     fi
     say "first run: fetching libtorch $torch_version (with PyTorch, which the tests compare with) into"
     say "  $venv"
-    say "Some 2 GB to download, 5 GB on disk, one to ten minutes; all later runs and other clones use it."
+    say "2.8 GB to download, 5 GB on disk, two minutes or more; all later runs and other clones use it."
     python3 -m venv "$venv" || die "python3 cannot make a virtual environment (its words are above)." \
         "On Debian or Ubuntu: sudo apt install python3-venv" \
         "Or activate a Python that has tests/oracle/requirements.txt installed, or set LIBTORCH."

@@ -7,13 +7,18 @@ static KEPT: AtomicBool = AtomicBool::new(false);
 
 /// Makes freed memory stay with the process, to be used again: true if it took effect.
 ///
-/// By default glibc's `malloc` maps every block over 128 KiB (later up to 32 MiB) afresh and unmaps it when freed, so
+/// By default glibc's `malloc` maps large blocks afresh and unmaps them when freed, and gives the top of its heap back, so
 /// each operator's output is paid for again, page by page, in page faults. A DenseNet makes hundreds of such tensors a
-/// pass. This raises `M_MMAP_THRESHOLD` and turns trimming off.
+/// pass. This raises `M_MMAP_THRESHOLD`, turns trimming off, and sets `M_ARENA_MAX` to 1: the arenas that other threads
+/// get are made of 64 MiB heaps, which are unmapped when empty whatever the thresholds.
+///
+/// Measured on 16 passes of a 12-layer dense block (batch 8, 56×56, one processor, half of them on a second thread):
+/// 2.1 million page faults and 3.6 s of system time by default, 0.63 million and 1.1 s without the arena limit, 0.11
+/// million and 0.17 s as it is; highest resident memory 722, 716 and 503 MB.
 ///
 /// It concerns **the whole process**, every allocation in it from here on, and resident memory stays at its highest
 /// point instead of falling after large work. So the library never does it by itself; the `densenet` command does, first
-/// thing. Only glibc on Linux is changed: elsewhere, or with another allocator, this does nothing and returns false.
+/// thing, before there are other threads. Only glibc on Linux is changed: elsewhere, or with another allocator, this does nothing and returns false.
 pub fn keep_freed_memory() -> bool {
     let kept = raise_thresholds();
     KEPT.store(kept, Ordering::Relaxed);
@@ -38,7 +43,7 @@ fn raise_thresholds() -> bool {
     unsafe {
         let mmap = libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) == 1
             || libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_IN_OLD_GLIBC) == 1;
-        mmap && libc::mallopt(libc::M_TRIM_THRESHOLD, NEVER) == 1
+        mmap && libc::mallopt(libc::M_TRIM_THRESHOLD, NEVER) == 1 && libc::mallopt(libc::M_ARENA_MAX, 1) == 1
     }
 }
 

@@ -52,7 +52,7 @@ impl fmt::Display for DeviceLibrary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DeviceLibrary::NoDriver { path } => {
-                write!(f, "no driver ({DRIVER} cannot be opened), so {} was left alone", path.display())
+                write!(f, "no driver ({DRIVER} cannot be opened), so {} was left alone", file_name(path))
             }
             DeviceLibrary::NoDeviceLibrary { folder: Some(folder) } => {
                 write!(f, "libtorch without CUDA (no libtorch_cuda or libtorch_hip in {})", folder.display())
@@ -128,6 +128,11 @@ fn load(linked: &[PathBuf], folder: Option<PathBuf>, wish: Option<&str>) -> Devi
             DeviceLibrary::Failed { path, reason: format!("{LOAD_CUDA} is {other:?}; it takes auto, 0 or 1") }
         }
     }
+}
+
+/// Whether the driver of a GPU that libtorch knows is installed, whatever libtorch this is.
+pub(super) fn has_driver() -> bool {
+    KINDS.iter().any(|(_, driver)| driver.is_there())
 }
 
 /// Opens a library for the rest of the process.

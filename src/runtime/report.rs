@@ -1,5 +1,6 @@
 //! What `densenet doctor` tells: everything about this process's libtorch that explains why something is slow or missing.
 
+use super::device_library::has_driver;
 use super::libtorch::{file_name, loaded_libraries, version_in};
 use super::{checkpoint_cache, device, folder, keeps_freed_memory, load_device_libraries, threads};
 use super::{CheckpointCache, DeviceLibrary, Threads, LIBTORCH_BUILD_VERSION};
@@ -20,6 +21,8 @@ pub struct Report {
     pub libtorch_folder: Option<PathBuf>,
     /// The devices that work, as `--device` takes them.
     pub devices: Vec<String>,
+    /// Whether a GPU driver is installed.
+    pub driver: bool,
     /// libtorch's GPU half.
     pub device_library: DeviceLibrary,
     /// The CUDA runtime and cuDNN versions that libtorch states, such as `13000` and `92000`; absent without CUDA.
@@ -54,6 +57,7 @@ impl Report {
             libtorch: libtorch_folder.as_deref().and_then(version_in),
             libtorch_folder,
             devices: devices(),
+            driver: has_driver(),
             device_library,
             cuda_runtime: has_cuda.then(tch::utils::version_cudart),
             cudnn: (has_cuda && tch::Cuda::cudnn_is_available()).then(tch::utils::version_cudnn),
@@ -140,6 +144,7 @@ impl fmt::Display for Report {
         line("  folder", &folder.as_deref().unwrap_or("unknown"))?;
         line("  built with", &self.built_with.join(", "))?;
         line("devices", &self.devices.join(", "))?;
+        line("  driver", &if self.driver { "found" } else { "none" })?;
         line("  GPU library", &self.device_library)?;
         if let Some(version) = self.cuda_runtime {
             let cudnn = self.cudnn.map_or("none".into(), |version| version.to_string());
@@ -167,5 +172,31 @@ impl fmt::Display for Report {
             line(if index == 0 { "linked" } else { "" }, &path.display())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn the_report_names_the_libtorch_in_use_and_reads_the_same_as_text_and_json() {
+        let report = Report::collect();
+        let folder = report.libtorch_folder.clone().expect("libtorch is loaded");
+        assert!(report.linked.contains(&folder.join("libtorch_cpu.so")), "{:?}", report.linked);
+        assert_eq!(report.devices[0], "cpu");
+
+        let json: Value = serde_json::to_value(&report).unwrap();
+        let text = report.to_string();
+        let folder = folder.to_str().unwrap();
+        assert_eq!(json["libtorch_folder"], folder);
+        assert_eq!(json["libtorch_built_for"], LIBTORCH_BUILD_VERSION);
+        assert!(json["device_library"]["state"].is_string(), "{json}");
+        assert_eq!(json["threads"]["intra_op"], tch::get_num_threads());
+        for part in [folder, LIBTORCH_BUILD_VERSION, &report.device_library.to_string()] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
     }
 }

@@ -9,13 +9,20 @@ use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Prints what `cuda` gives and which of libtorch's libraries are loaded, one a line.
+/// Prints what a device gives and which of libtorch's libraries are loaded, one a line; or, for `memory`, the page faults
+/// of the same work before and after `keep_freed_memory`.
 const MAIN: &str = r##"
 use densenet::runtime::{device, load_device_libraries, DeviceSpec};
 use densenet::tch::{Kind, Tensor};
 
 fn main() {
     let asked = std::env::args().nth(1).expect("a device");
+    if asked == "memory" {
+        let before = faults_of_work();
+        let kept = densenet::runtime::keep_freed_memory();
+        faults_of_work();
+        return println!("{kept} {before} {}", faults_of_work());
+    }
     let spec: DeviceSpec = asked.parse().expect("a device");
     match device(spec) {
         Ok(device) => println!("sum {}", Tensor::ones([3], (Kind::Float, device)).sum(Kind::Float).double_value(&[])),
@@ -30,6 +37,19 @@ fn main() {
             println!("loaded {}", &line[line.find('/').expect("a path")..]);
         }
     }
+}
+
+fn faults_of_work() -> u64 {
+    let faults = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+        let after_name = stat.rsplit(')').next().expect("a name");
+        after_name.split_whitespace().nth(7).expect("minflt").parse::<u64>().expect("a number")
+    };
+    let start = faults();
+    for _ in 0..20 {
+        std::hint::black_box(vec![1u8; 48 << 20]);
+    }
+    faults() - start
 }
 "##;
 
@@ -167,4 +187,18 @@ fn a_dependent_that_asks_for_cuda_has_libtorch_cuda_loaded_without_a_linker_flag
     let never = output_of(dependent.binary().arg("cuda").env("DENSENET_LOAD_CUDA", "0"));
     assert!(!never.contains(&format!("loaded {}", library.display())), "{never}");
     assert_eq!(never.contains("present but not loaded"), library.exists(), "{never}");
+}
+
+#[test]
+#[cfg(target_env = "gnu")]
+fn after_keep_freed_memory_freed_blocks_are_used_again_without_page_faults() {
+    let parent = scratch();
+    let dependent =
+        Dependent::write(parent.path(), "densenet-dependent-memory", Some(&build_script_in_readme()));
+    let output = output_of(dependent.binary().arg("memory").env_remove("GLIBC_TUNABLES"));
+    let words: Vec<&str> = output.split_whitespace().collect();
+    let [kept, before, after] = words[..] else { panic!("{output}") };
+    let (before, after): (u64, u64) = (before.parse().unwrap(), after.parse().unwrap());
+    assert_eq!(kept, "true");
+    assert!(after < before / 4, "{before} page faults before, {after} after");
 }
