@@ -1,9 +1,9 @@
 //! Integration tests: one binary, since each links libtorch.
 
 mod dependent;
+mod formats;
 mod loading;
 mod model;
-mod formats;
 mod oracle;
 mod pictures;
 mod support;
