@@ -1,10 +1,12 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod cli;
 mod dependent;
 mod formats;
 mod loading;
 mod model;
 mod oracle;
 mod pictures;
+mod predictor;
 mod support;
 mod surgery;

@@ -1,5 +1,8 @@
 """What torchvision's DenseNet computes."""
 
+import re
+from collections import OrderedDict
+
 import torch
 import torchvision
 from plain_densenet import PlainDenseNet
@@ -139,3 +142,50 @@ def logits_of(config, state, inputs, out):
     network.load_state_dict(load_file(state), strict=True)
     with torch.no_grad():
         save_file({"logits": network(load_file(inputs)["input"])}, out)
+
+
+def official_keys(state):
+    """The state dict as torchvision's first uploads have it: dotted names, no counters, no _metadata."""
+    dotted = re.compile(r"(denselayer\d+)\.(norm|conv)([12])\.")
+    return OrderedDict(
+        (dotted.sub(r"\1.\2.\3.", key), tensor)
+        for key, tensor in state.items()
+        if not key.endswith("num_batches_tracked")
+    )
+
+
+@command
+def official_file(config, seed, shape, checkpoint, reference):
+    """A checkpoint as torchvision's uploads are, and a reference file for `densenet parity`: modules' outputs, logits."""
+    network = seeded(config, seed).eval()
+    unsettle(network, seed)
+    torch.save(official_keys(network.state_dict()), checkpoint, _use_new_zipfile_serialization=False)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    stages = {"input": x}
+    for name, module in network.features.named_children():
+        keep = lambda _module, _args, output, name=name: stages.__setitem__(f"features.{name}", output.clone())
+        module.register_forward_hook(keep)
+    with torch.no_grad():
+        stages["logits"] = network(x)
+    save_file(contiguous(stages), reference)
+
+
+@command
+def step_reference(config, seed, shape, checkpoint, reference):
+    """A checkpoint and what one training step from it gives, as `densenet parity --train` reads it."""
+    network = seeded(config, seed).train()
+    unsettle(network, seed)
+    torch.save(network.state_dict(), checkpoint)
+    x, target = torch.randn(shape), torch.randint(config["num_classes"], (shape[0],))
+    loss = torch.nn.functional.cross_entropy(network(x), target)
+    loss.backward()
+    results = {"input": x, "target": target, "loss": loss}
+    results |= {f"grad.{k}": p.grad for k, p in network.named_parameters()}
+    results |= dict(network.named_buffers())
+    save_file(contiguous(results), reference)
+
+
+@command
+def categories():
+    """torchvision's ImageNet class names."""
+    return torchvision.models.DenseNet121_Weights.IMAGENET1K_V1.meta["categories"]
