@@ -1,6 +1,6 @@
 //! Pictures to tensors, as torchvision's `ImageClassification` preset makes them of PIL images.
 //!
-//! - [`open`], [`decode`] and [`DecodeOptions`]: bytes to RGB pixels, as Pillow's `Image.open(…).convert("RGB")`.
+//! - [`open`], [`decode()`] and [`DecodeOptions`]: bytes to RGB pixels, as Pillow's `Image.open(…).convert("RGB")`.
 //! - [`resize()`] with an [`Interpolation`]: Pillow's resampling, to the bit.
 //! - [`resized_size`], [`center_crop`]: torchvision's arithmetic.
 //! - [`ImageClassification`]: the whole preset as data, applied to a picture; [`batch`] puts tensors together.

@@ -38,8 +38,8 @@ pub enum Interpolation {
 }
 
 impl Interpolation {
-    /// Half the filter's width in samples, and the filter itself; `None` for `Nearest`.
-    fn filter(self) -> Option<(f64, fn(f64) -> f64)> {
+    /// `None` for `Nearest`.
+    fn filter(self) -> Option<Filter> {
         match self {
             Interpolation::Nearest => None,
             Interpolation::Bilinear => Some((1.0, triangle)),
@@ -48,6 +48,9 @@ impl Interpolation {
         }
     }
 }
+
+/// Half a filter's width in samples, and the filter.
+type Filter = (f64, fn(f64) -> f64);
 
 fn triangle(x: f64) -> f64 {
     (1.0 - x.abs()).max(0.0)
@@ -82,6 +85,10 @@ fn lanczos(x: f64) -> f64 {
 }
 
 /// Resizes to `width` × `height` pixels, bit for bit as Pillow's `Image.resize`.
+///
+/// Pillow 13 and this begin with the columns where the height shrinks by more than twice the pixels that the width
+/// does (with kept proportions: a picture more than twice as tall as wide); earlier versions never do, and differ
+/// there by a level in some pixels.
 ///
 /// # Errors
 /// [`TransformError::EmptyPicture`] if either picture has no pixels, [`TransformError::TooLarge`] past
@@ -164,8 +171,6 @@ impl Plane<'_> {
         bytes.chunks_exact(self.stride).take(rows.len()).map(move |row| &row[columns.clone()])
     }
 }
-
-type Filter = (f64, fn(f64) -> f64);
 
 fn resample<const C: usize>(bytes: &[u8], x: Axis, y: Axis, filter: Option<Filter>) -> Vec<u8> {
     let stride = x.from as usize * C;
