@@ -7,6 +7,7 @@ pub enum CheckpointError {
     // --- reading a file ---
 
     // --- filling tensors ---
+
     /// A libtorch operation failed.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
