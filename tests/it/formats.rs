@@ -55,7 +55,8 @@ fn files_of_every_shape_hold_what_torch_reads_from_them() {
         let name = text(&case["name"]);
         let path = text(&case["path"]);
         let options = ReadOptions { root: case.get("ask").map(|root| text(root).to_string()) };
-        let fine = |dict: Result<StateDict, CheckpointError>| dict.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let fine =
+            |dict: Result<StateDict, CheckpointError>| dict.unwrap_or_else(|error| panic!("{name}: {error}"));
         check(&fine(StateDict::open_with(path, &options)), case);
         let bytes = std::fs::read(path).unwrap();
         check(&fine(StateDict::from_reader_with(Cursor::new(&bytes), &options)), case);

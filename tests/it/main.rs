@@ -3,3 +3,4 @@
 mod formats;
 mod oracle;
 mod support;
+mod wrong_files;
