@@ -10,3 +10,4 @@ mod pictures;
 mod predictor;
 mod support;
 mod surgery;
+mod wrong_files;

@@ -481,3 +481,17 @@ def format_refusals(folder):
     torch.export.save(exported, folder / "exported.pt2")
     refused.append(["exported program", str(folder / "exported.pt2"), ".pt2"])
     return refused
+
+
+@command
+def format_samples(folder):
+    """One small file of each container format, for damaging."""
+    folder = pathlib.Path(folder)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2)).eval()
+    state = net.state_dict()
+    torch.save(state, folder / "zip.pth")
+    torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
+    torch.save(net, folder / "module.pth", _use_new_zipfile_serialization=False)
+    torch.jit.script(net).save(folder / "script.pt")
+    safetensors.torch.save_file(state, folder / "small.safetensors")
+    rezip(folder / "zip.pth", folder / "deflated.pth", zipfile.ZIP_DEFLATED)
