@@ -15,9 +15,11 @@ help:
 	@echo 'make check   what CI checks: format, lints, tests, documentation'
 	@echo 'make bench   the benchmarks'
 
-demo: build
+demo:
+	$(LIBTORCH_SH) $(CARGO) build --release --bin densenet --example demo
 	@target=$$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/') && \
-	echo && "$$target/release/densenet" classify $(IMAGES)
+	echo && "$$target/release/densenet" classify $(IMAGES) --top-k 2 && \
+	echo && "$$target/release/examples/demo"
 
 build:
 	$(LIBTORCH_SH) $(CARGO) build --release
