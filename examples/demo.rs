@@ -17,8 +17,9 @@ use std::time::Instant;
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let start = Instant::now();
     let predictor = Predictor::open("fashion_mnist", Device::Cpu)?;
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir("examples/images")?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    let mut files: Vec<PathBuf> = std::fs::read_dir("examples/images")?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<_>>()?;
     files.retain(|path| path.extension().is_some_and(|ending| ending == "png"));
     files.sort();
 
@@ -46,6 +47,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 /// `T-shirt/top` to `t_shirt_top`.
 fn as_in_file_names(label: &str) -> String {
-    let words: Vec<&str> = label.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> =
+        label.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     words.join("_").to_lowercase()
 }

@@ -36,3 +36,8 @@ pub use predictor::Predictor;
 
 /// The `tch` this crate is built on, for dependents that need the same version.
 pub use tch;
+
+/// Runs the code in README.md as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

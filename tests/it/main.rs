@@ -8,6 +8,7 @@ mod model;
 mod oracle;
 mod pictures;
 mod predictor;
+mod shapes;
 mod support;
 mod surgery;
 mod wrong_files;

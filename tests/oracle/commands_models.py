@@ -189,3 +189,24 @@ def step_reference(config, seed, shape, checkpoint, reference):
 def categories():
     """torchvision's ImageNet class names."""
     return torchvision.models.DenseNet121_Weights.IMAGENET1K_V1.meta["categories"]
+
+
+@command
+def shaped_checkpoint(config, seed, container, wrapper, prefix, dtype, old_keys, whole, out, state):
+    """The same network in many shapes of file; `state` gets what a network holds after loading it, in f32."""
+    network = seeded(config, seed)
+    unsettle(network, seed)
+    network.to(getattr(torch, dtype))
+    tensors = network.state_dict()
+    save_file({k: t.float() if t.is_floating_point() else t for k, t in contiguous(tensors).items()}, state)
+    if old_keys:
+        tensors = official_keys(tensors)
+    tensors = OrderedDict((prefix + key, tensor) for key, tensor in tensors.items())
+    if container == "safetensors":
+        save_file(contiguous(tensors), out)
+        return
+    contents = network if whole else tensors
+    for key in reversed(wrapper.split(".") if wrapper else []):
+        optimizer = torch.optim.Adam(network.parameters()).state_dict()
+        contents = {"epoch": 3, "best_acc1": 0.5, "arch": "densenet", key: contents, "optimizer": optimizer}
+    torch.save(contents, out, _use_new_zipfile_serialization=container == "zip")
