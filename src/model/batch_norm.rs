@@ -10,13 +10,13 @@ use tch::{nn, no_grad, Kind, Tensor};
 /// `tch::nn::BatchNorm` draws γ uniformly and has no `num_batches_tracked`; this one has all five tensors.
 #[derive(Debug)]
 pub struct BatchNorm2d {
-    /// γ, [C].
+    /// γ, \[C\].
     pub weight: Tensor,
-    /// β, [C].
+    /// β, \[C\].
     pub bias: Tensor,
-    /// [C], not trainable.
+    /// \[C\], not trainable.
     pub running_mean: Tensor,
-    /// [C], not trainable; of unbiased variances.
+    /// \[C\], not trainable; of unbiased variances.
     pub running_var: Tensor,
     /// int64, a scalar: training-mode calls so far.
     pub num_batches_tracked: Tensor,

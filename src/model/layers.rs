@@ -18,7 +18,7 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Registers `weight` [`out_channels`, `in_channels`, `kernel`, `kernel`] under `path`.
+    /// Registers `weight` (out_channels × in_channels × kernel × kernel) under `path`.
     ///
     /// # Errors
     /// [`ModelError::KeyTaken`], or libtorch's own.
@@ -52,12 +52,12 @@ impl Conv2d {
 pub struct Linear {
     /// [out, in].
     pub weight: Tensor,
-    /// [out].
+    /// \[out\].
     pub bias: Tensor,
 }
 
 impl Linear {
-    /// Registers `weight` [`out_features`, `in_features`] and `bias` [`out_features`] under `path`.
+    /// Registers `weight` (out_features × in_features) and `bias` (out_features) under `path`.
     ///
     /// # Errors
     /// [`ModelError::KeyTaken`], or libtorch's own.

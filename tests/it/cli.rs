@@ -1,7 +1,7 @@
 //! The command as its users run it: a process, its output, its exit code.
 
 use crate::oracle::ask;
-use crate::support::{assert_same_bits, read_safetensors, scratch};
+use crate::support::{assert_same_bits, read_safetensors, scratch, small_network};
 use densenet::{Arch, DenseNetConfig};
 use serde::Deserialize;
 use serde_json::{json, Value};
@@ -155,13 +155,7 @@ fn weights_init_writes_torchvisions_bits_and_never_over_a_file() {
 
 /// A network small enough to compare often, as JSON for the oracle.
 fn small() -> DenseNetConfig {
-    DenseNetConfig {
-        growth_rate: 8,
-        block_config: vec![2, 3, 2, 2],
-        num_init_features: 16,
-        num_classes: 5,
-        ..DenseNetConfig::default()
-    }
+    small_network(&[2, 3, 2, 2], 5)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The network against live PyTorch, to the bit.
 
 use crate::oracle::ask;
-use crate::support::{assert_same_bits, read_safetensors, scratch, seed};
+use crate::support::{assert_same_bits, read_safetensors, scratch, seed, small_network};
 use densenet::model::{Cifar, Dropout, Init, Preset, Stem};
 use densenet::{Arch, DenseNet, DenseNetConfig};
 use serde_json::json;
@@ -22,13 +22,7 @@ fn variants() -> Vec<(String, DenseNetConfig)> {
 }
 
 fn small(blocks: usize) -> DenseNetConfig {
-    DenseNetConfig {
-        growth_rate: 8,
-        block_config: vec![3; blocks],
-        num_init_features: 16,
-        num_classes: 10,
-        ..DenseNetConfig::default()
-    }
+    small_network(&vec![3; blocks], 10)
 }
 
 /// A network that draws nothing (another test may be at the generator), to be filled.

@@ -1,7 +1,7 @@
 //! Weights by name and file, and the predictor that many threads share.
 
 use crate::oracle::ask;
-use crate::support::{assert_same_bits, read_safetensors, scratch, seed};
+use crate::support::{assert_same_bits, read_safetensors, scratch, seed, small_network};
 use densenet::checkpoint::write_safetensors;
 use densenet::model::{Cifar, Init};
 use densenet::predictor::{PredictError, StreamOptions};
@@ -82,13 +82,7 @@ fn the_embedded_network_is_right_about_nine_in_ten_shipped_pictures() {
 
 #[test]
 fn sixteen_threads_share_one_predictor_and_get_one_threads_bits() {
-    let config = DenseNetConfig {
-        growth_rate: 8,
-        block_config: vec![2, 2],
-        num_init_features: 16,
-        num_classes: 7,
-        ..DenseNetConfig::default()
-    };
+    let config = small_network(&[2, 2], 7);
     let predictor = {
         let _guard = seed(2);
         let vs = nn::VarStore::new(Device::Cpu);

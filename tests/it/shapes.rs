@@ -1,7 +1,7 @@
 //! One network in many shapes of checkpoint, each opened by name alone and compared to the bit.
 
 use crate::oracle::ask;
-use crate::support::{assert_same_bits, read_safetensors, scratch};
+use crate::support::{assert_same_bits, read_safetensors, scratch, small_network};
 use densenet::checkpoint::{load, CheckpointError, Head, LoadOptions, StateDict};
 use densenet::model::Init;
 use densenet::weights::WeightsSource;
@@ -10,13 +10,7 @@ use serde_json::json;
 use tch::{nn, Device, Tensor};
 
 fn small() -> DenseNetConfig {
-    DenseNetConfig {
-        growth_rate: 8,
-        block_config: vec![2, 3, 2],
-        num_init_features: 16,
-        num_classes: 10,
-        ..DenseNetConfig::default()
-    }
+    small_network(&[2, 3, 2], 10)
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+use densenet::DenseNetConfig;
 use std::sync::{Mutex, MutexGuard};
 use tch::{Kind, Tensor};
 
@@ -12,6 +13,17 @@ pub fn seed(seed: i64) -> MutexGuard<'static, ()> {
     let guard = GENERATOR.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     tch::manual_seed(seed);
     guard
+}
+
+/// A network with the ImageNet stem, small enough to build and compare often.
+pub fn small_network(block_config: &[i64], num_classes: i64) -> DenseNetConfig {
+    DenseNetConfig {
+        growth_rate: 8,
+        block_config: block_config.to_vec(),
+        num_init_features: 16,
+        num_classes,
+        ..DenseNetConfig::default()
+    }
 }
 
 /// A folder that goes when the test ends.

@@ -1,6 +1,6 @@
 //! The network's public surface that torchvision has no twin for: surgery, paths, errors.
 
-use crate::support::{assert_same_bits, seed};
+use crate::support::{assert_same_bits, seed, small_network};
 use densenet::model::{Cifar, Init, Memory, ModelError, Stem};
 use densenet::{Arch, DenseNet, DenseNetConfig};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -10,13 +10,7 @@ use tch::{nn, no_grad, Device, Kind, Tensor};
 const F32: (Kind, Device) = (Kind::Float, Device::Cpu);
 
 fn small() -> DenseNetConfig {
-    DenseNetConfig {
-        growth_rate: 8,
-        block_config: vec![2, 3, 2],
-        num_init_features: 16,
-        num_classes: 10,
-        ..DenseNetConfig::default()
-    }
+    small_network(&[2, 3, 2], 10)
 }
 
 fn drawn(config: &DenseNetConfig) -> (nn::VarStore, DenseNet) {
