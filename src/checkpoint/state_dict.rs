@@ -5,7 +5,7 @@ use super::storage::{swap_unit, Storage};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// What kind of file a state dict came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -83,24 +83,35 @@ impl TensorView {
         };
         let bytes = stored.bytes(self.kind)?;
         if is_contiguous(&self.shape, &stored.strides) {
-            return Ok(Tensor::f_from_data_size(&bytes, &self.shape, self.kind)?);
+            return from_bytes(&bytes, &self.shape, self.kind);
         }
         // The storage's part that the view spans, once, and the view of it.
         let length = (bytes.len() / self.kind.elt_size_in_bytes()) as i64;
-        let flat = Tensor::f_from_data_size(&bytes, &[length], self.kind)?;
+        let flat = from_bytes(&bytes, &[length], self.kind)?;
         Ok(flat.f_as_strided(&self.shape, &stored.strides, 0)?.f_contiguous()?)
     }
 
-    /// Copies the data into `target`, which has this shape, and may have another dtype or be on another device. Records
-    /// nothing for autograd.
+    /// Copies the data into `target`, which has this shape, and may have another dtype or be on another device; on the
+    /// CPU without a copy in between. Records nothing for autograd.
     ///
     /// # Errors
-    /// As [`TensorView::to_tensor`]; [`CheckpointError::Torch`] if the shapes cannot be broadcast.
+    /// As [`TensorView::to_tensor`]; [`CheckpointError::Torch`] if the shapes differ.
     pub fn copy_to(&self, target: &Tensor) -> Result<()> {
-        let source = self.to_tensor()?;
-        let mut target = target.shallow_clone();
-        tch::no_grad(|| target.f_copy_(&source))?;
-        Ok(())
+        if target.size() != self.shape {
+            // `copy_` would broadcast.
+            let shapes = format!("the file's tensor is {:?}, the target {:?}", self.shape, target.size());
+            return Err(CheckpointError::Torch(tch::TchError::Shape(shapes)));
+        }
+        tch::no_grad(|| {
+            if let Data::Stored(stored) = &self.data {
+                let plain = target.device() == Device::Cpu && target.is_contiguous();
+                if plain && is_contiguous(&self.shape, &stored.strides) {
+                    return fill(&target.f_view([-1])?, &stored.bytes(self.kind)?, self.kind);
+                }
+            }
+            target.shallow_clone().f_copy_(&self.to_tensor()?)?;
+            Ok(())
+        })
     }
 
     /// Bytes that [`TensorView::to_tensor`] makes.
@@ -122,6 +133,32 @@ impl Stored {
             .read(self.range.clone(), swap_unit(kind))
             .map_err(|error| CheckpointError::read(self.storage.source().origin(), error))
     }
+}
+
+/// Elements that are copied at a time. Up to 32,768, ATen works on the calling thread: a pool of threads gains nothing on
+/// a copy, and on a busy machine each of its barriers waits for the scheduler (measured: 35 ms became 1,200 ms). The
+/// piece stays in the processor's cache between its two copies.
+const PIECE: usize = 16_384;
+
+/// A tensor of these bytes, in memory of its own.
+fn from_bytes(bytes: &[u8], shape: &[i64], kind: Kind) -> Result<Tensor> {
+    if bytes.len() <= PIECE * kind.elt_size_in_bytes() {
+        return Ok(Tensor::f_from_data_size(bytes, shape, kind)?);
+    }
+    let tensor = Tensor::f_empty(shape, (kind, Device::Cpu))?;
+    fill(&tensor.f_view([-1])?, bytes, kind)?;
+    Ok(tensor)
+}
+
+/// Copies bytes of dtype `kind` into a flat tensor on the CPU, which has one element for each of theirs.
+fn fill(flat: &Tensor, bytes: &[u8], kind: Kind) -> Result<()> {
+    let unit = kind.elt_size_in_bytes();
+    for (index, piece) in bytes.chunks(PIECE * unit).enumerate() {
+        let count = (piece.len() / unit) as i64;
+        let piece = Tensor::f_from_data_size(piece, &[count], kind)?;
+        flat.f_narrow(0, (index * PIECE) as i64, count)?.f_copy_(&piece)?;
+    }
+    Ok(())
 }
 
 /// Whether elements lie one after the other; strides of dimensions of size 1 mean nothing.

@@ -42,6 +42,20 @@ fn check(dict: &StateDict, case: &Value) {
         let target = want.zeros_like();
         view.copy_to(&target).unwrap();
         assert_same_bits(&format!("{name}: {key}, copied"), &target, want);
+        if want.kind() == Kind::Float {
+            // A parameter, and one whose memory is not in the order of its elements.
+            let parameter = want.zeros_like().set_requires_grad(true);
+            view.copy_to(&parameter).unwrap();
+            assert!(parameter.is_leaf() && parameter.requires_grad());
+            assert_same_bits(&format!("{name}: {key}, parameter"), &parameter, want);
+            let shape: Vec<i64> = want.size().iter().map(|size| size + 1).collect();
+            let mut inner = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+            for (dimension, size) in want.size().iter().enumerate() {
+                inner = inner.narrow(dimension as i64, 0, *size);
+            }
+            view.copy_to(&inner).unwrap();
+            assert_same_bits(&format!("{name}: {key}, not contiguous"), &inner, want);
+        }
     }
 }
 

@@ -144,7 +144,9 @@ fn sizes_that_do_not_fit_the_storage_are_refused_before_anything_is_allocated() 
     };
     assert!(StateDict::from_bytes(file(b"K\0", b"K\x02K\x03\x86", b"K\x03K\x01\x86")).is_ok());
     let huge = b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f";
-    let outside: &[(&[u8], &[u8], &[u8], u64)] = &[
+    /// Offset, size and stride as written, and the elements they need.
+    type Case<'a> = (&'a [u8], &'a [u8], &'a [u8], u64);
+    let outside: &[Case] = &[
         (b"K\0", b"K\x07\x85", b"K\x01\x85", 7),
         (b"K\x01", b"K\x06\x85", b"K\x01\x85", 7),
         (b"K\x07", b"K\0\x85", b"K\x01\x85", 7),
@@ -381,6 +383,7 @@ fn copying_into_a_tensor_of_another_shape_is_an_error() {
     Tensor::write_safetensors(&[("a", Tensor::arange(6, (Kind::Float, Device::Cpu)))], &path).unwrap();
     let dict = StateDict::open(&path).unwrap();
     assert!(dict.tensors[0].1.copy_to(&Tensor::zeros([5], (Kind::Float, Device::Cpu))).is_err());
+    assert!(dict.tensors[0].1.copy_to(&Tensor::zeros([2, 6], (Kind::Float, Device::Cpu))).is_err());
     let half = Tensor::zeros([6], (Kind::Half, Device::Cpu));
     dict.tensors[0].1.copy_to(&half).unwrap();
     assert_eq!(Vec::<f32>::try_from(half.to_kind(Kind::Float)).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);

@@ -109,6 +109,8 @@ def views():
         "scalar.weight": torch.tensor(2.5),
         "empty.weight": torch.empty(0, 7),
         "ones.weight": torch.rand(4, 1, 3).as_strided((4, 1, 3), (3, 99, 1)),
+        "large.weight": torch.rand(41, 1009),
+        "large_transposed.weight": torch.rand(41, 1009, dtype=torch.float64).t(),
         "half.weight": torch.rand(6, 5).half()[1:4, ::2],
     }
 

@@ -99,7 +99,7 @@ impl<'a> Machine<'a> {
                 self.extend(vec![item])?;
             }
             (Op::Appends | Op::AddItems, _) => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 self.extend(items)?;
             }
             (Op::SetItem, _) => {
@@ -145,7 +145,7 @@ impl<'a> Machine<'a> {
                 self.call(How::Class, callee, arguments)?;
             }
             (Op::Obj, _) => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 let Some((callee, arguments)) = items.split_first() else {
                     return Err(self.broken("OBJ without a class"));
                 };
@@ -186,7 +186,7 @@ impl<'a> Machine<'a> {
                 }
             }
             (Op::PopMark, _) => {
-                self.to_mark()?;
+                self.pop_to_mark()?;
             }
             (Op::Ext1 | Op::Ext2 | Op::Ext4, _) => {
                 return Err(self.broken("an extension code, whose registry is not in the file"))
@@ -231,13 +231,13 @@ impl<'a> Machine<'a> {
         Ok(top)
     }
 
-    fn to_mark(&mut self) -> Result<Vec<NodeId>, ReadError> {
+    fn pop_to_mark(&mut self) -> Result<Vec<NodeId>, ReadError> {
         let mark = self.marks.pop().ok_or_else(|| self.broken("no mark"))?;
         Ok(self.stack.split_off(mark))
     }
 
     fn collect(&mut self, node: fn(Vec<NodeId>) -> Node<'a>) -> Result<(), ReadError> {
-        let items = self.to_mark()?;
+        let items = self.pop_to_mark()?;
         self.push(node(items));
         Ok(())
     }
@@ -253,7 +253,7 @@ impl<'a> Machine<'a> {
     }
 
     fn pairs(&mut self) -> Result<Vec<(NodeId, NodeId)>, ReadError> {
-        let items = self.to_mark()?;
+        let items = self.pop_to_mark()?;
         let (pairs, rest) = items.as_chunks::<2>();
         if !rest.is_empty() {
             return Err(self.broken("a key without a value"));
