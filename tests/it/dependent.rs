@@ -126,7 +126,7 @@ fn libtorch_folder(output: &str) -> PathBuf {
 fn build_script_in_readme() -> String {
     let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
     let section = readme.split("\n## As a dependency\n").nth(1).expect("the section");
-    let code = section.split("```rust,ignore\n").nth(1).expect("its build.rs").split("```").next().unwrap();
+    let code = section.split("```rust,no_run\n").nth(1).expect("its build.rs").split("```").next().unwrap();
     assert!(
         code.contains("DEP_DENSENET_LIBTORCH_LIB"),
         "the section's first Rust code is the build.rs:\n{code}"
