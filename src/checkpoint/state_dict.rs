@@ -91,6 +91,16 @@ impl TensorView {
         Ok(flat.f_as_strided(&self.shape, &stored.strides, 0)?.f_contiguous()?)
     }
 
+    /// The elements' bytes where they lie in the file, in the order of a contiguous tensor and of this machine: `None` if
+    /// they have to be inflated, reordered or swapped first.
+    pub(super) fn in_place(&self) -> Option<&[u8]> {
+        match &self.data {
+            Data::Tensor(_) => None,
+            Data::Stored(stored) if !is_contiguous(&self.shape, &stored.strides) => None,
+            Data::Stored(stored) => stored.storage.in_place(stored.range.clone(), swap_unit(self.kind)),
+        }
+    }
+
     /// Copies the data into `target`, which has this shape, and may have another dtype or be on another device. Records
     /// nothing for autograd.
     ///
