@@ -3,6 +3,7 @@
 //! Three steps: match names and shapes, read and convert, write. Only the last touches the targets, and nothing in it
 //! can fail that the first two let pass.
 
+use super::copy;
 use super::error::{CheckpointError, Result};
 use super::normalize::{normalize, NameOptions, Normalized};
 use super::prefix;
@@ -254,44 +255,44 @@ fn verdict(report: LoadReport, targets: &Targets) -> CheckpointError {
     CheckpointError::Mismatch(Box::new(report))
 }
 
-/// Reads every tensor: after this nothing of the file is needed any more.
-fn read(pairs: Vec<Pair>) -> Result<Vec<(Tensor, Tensor)>> {
-    let read_one = |(target, view): Pair| {
-        let mut source = view.to_tensor()?;
-        if source.dim() != target.dim() {
-            source = source.f_reshape(target.size())?;
-        }
-        // On the CPU `copy_` converts as it writes. Another device can run out of memory: find out before writing,
-        // and convert first, since not every device has every dtype.
-        if target.device() != Device::Cpu {
-            source = source.f_to_kind(target.kind())?.f_to_device(target.device())?;
-        }
-        Ok((target.shallow_clone(), source))
-    };
-    pairs.into_iter().map(read_one).collect()
+/// A tensor's values, ready to be written: nothing about them can fail any more.
+enum Values<'a> {
+    /// Where they lie in the source, in the target's order, as numbers of this dtype.
+    InPlace(&'a [u8], Kind),
+    /// Read, inflated, reordered or moved.
+    Read(Tensor),
 }
 
-/// Copies in place; each source is freed as soon as it is copied.
-fn write(sources: Vec<(Tensor, Tensor)>) -> Result<()> {
-    tch::no_grad(|| sources.into_iter().try_for_each(|(target, source)| copy(target, &source)))
+/// Does all that can fail.
+fn read(pairs: Vec<Pair<'_>>) -> Result<Vec<(&Tensor, Values<'_>)>> {
+    pairs.into_iter().map(|(target, view)| Ok((target, read_one(target, view)?))).collect()
 }
 
-/// libtorch shares a loop among its threads from 32,768 elements on (`at::internal::GRAIN_SIZE`).
-const ONE_THREAD: i64 = 32_767;
+fn read_one<'a>(target: &Tensor, view: &'a TensorView) -> Result<Values<'a>> {
+    let on_cpu = target.device() == Device::Cpu;
+    if on_cpu && target.is_contiguous() {
+        if let Some(bytes) = view.in_place() {
+            return Ok(Values::InPlace(bytes, view.kind()));
+        }
+    }
+    let mut source = view.to_tensor()?;
+    if source.dim() != target.dim() {
+        source = source.f_reshape(target.size())?;
+    }
+    // On the CPU `copy_` converts as it writes. Another device can run out of memory: find out before writing, and
+    // convert first, since not every device has every dtype.
+    if !on_cpu {
+        source = source.f_to_kind(target.kind())?.f_to_device(target.device())?;
+    }
+    Ok(Values::Read(source))
+}
 
-/// Copies into `target`, on one thread where that is possible.
-///
-/// Memory is the limit, so more threads gain little; but each waits for all others, a time slice long when another
-/// process has the processor. densenet161 took 12 ms on one thread and 1.2 s on two beside a busy process.
-fn copy(mut target: Tensor, source: &Tensor) -> Result<()> {
-    let flat = target.is_contiguous() && source.is_contiguous();
-    if !flat || target.device() != Device::Cpu || target.numel() as i64 <= ONE_THREAD {
-        target.f_copy_(source)?;
-        return Ok(());
-    }
-    let parts = |tensor: &Tensor| tensor.f_view([-1])?.f_split(ONE_THREAD, 0);
-    for (mut to, from) in parts(&target)?.into_iter().zip(parts(source)?) {
-        to.f_copy_(&from)?;
-    }
-    Ok(())
+/// Copies in place; what was read is freed as soon as it is copied.
+fn write(values: Vec<(&Tensor, Values)>) -> Result<()> {
+    tch::no_grad(|| {
+        values.into_iter().try_for_each(|(target, values)| match values {
+            Values::InPlace(bytes, kind) => copy::bytes(&target.f_view([-1])?, bytes, kind),
+            Values::Read(source) => copy::tensor(target, &source),
+        })
+    })
 }

@@ -3,6 +3,7 @@
 //! bytes → opcodes → inert tree → views (name, dtype, shape, strides, range) → checks → tensors. Knows nothing of
 //! networks: [`crate::model`] hands out named tensors, this room fills them.
 
+mod copy;
 mod error;
 mod find;
 mod foreign;

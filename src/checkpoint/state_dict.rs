@@ -1,5 +1,6 @@
 //! Named tensors as a file holds them, before anything is copied.
 
+use super::copy;
 use super::error::{CheckpointError, Result};
 use super::storage::{swap_unit, Storage};
 use std::borrow::Cow;
@@ -91,6 +92,16 @@ impl TensorView {
         Ok(flat.f_as_strided(&self.shape, &stored.strides, 0)?.f_contiguous()?)
     }
 
+    /// The elements' bytes where they lie in the file, in the order of a contiguous tensor and of this machine: `None` if
+    /// they have to be inflated, reordered or swapped first.
+    pub(super) fn in_place(&self) -> Option<&[u8]> {
+        match &self.data {
+            Data::Tensor(_) => None,
+            Data::Stored(stored) if !is_contiguous(&self.shape, &stored.strides) => None,
+            Data::Stored(stored) => stored.storage.in_place(stored.range.clone(), swap_unit(self.kind)),
+        }
+    }
+
     /// Copies the data into `target`, which has this shape, and may have another dtype or be on another device; on the
     /// CPU without a copy in between. Records nothing for autograd.
     ///
@@ -106,7 +117,7 @@ impl TensorView {
             if let Data::Stored(stored) = &self.data {
                 let plain = target.device() == Device::Cpu && target.is_contiguous();
                 if plain && is_contiguous(&self.shape, &stored.strides) {
-                    return fill(&target.f_view([-1])?, &stored.bytes(self.kind)?, self.kind);
+                    return copy::bytes(&target.f_view([-1])?, &stored.bytes(self.kind)?, self.kind);
                 }
             }
             target.shallow_clone().f_copy_(&self.to_tensor()?)?;
@@ -135,30 +146,11 @@ impl Stored {
     }
 }
 
-/// Elements that are copied at a time. Up to 32,768, ATen works on the calling thread: a pool of threads gains nothing on
-/// a copy, and on a busy machine each of its barriers waits for the scheduler (measured: 35 ms became 1,200 ms). The
-/// piece stays in the processor's cache between its two copies.
-const PIECE: usize = 16_384;
-
 /// A tensor of these bytes, in memory of its own.
 fn from_bytes(bytes: &[u8], shape: &[i64], kind: Kind) -> Result<Tensor> {
-    if bytes.len() <= PIECE * kind.elt_size_in_bytes() {
-        return Ok(Tensor::f_from_data_size(bytes, shape, kind)?);
-    }
     let tensor = Tensor::f_empty(shape, (kind, Device::Cpu))?;
-    fill(&tensor.f_view([-1])?, bytes, kind)?;
+    copy::bytes(&tensor.f_view([-1])?, bytes, kind)?;
     Ok(tensor)
-}
-
-/// Copies bytes of dtype `kind` into a flat tensor on the CPU, which has one element for each of theirs.
-fn fill(flat: &Tensor, bytes: &[u8], kind: Kind) -> Result<()> {
-    let unit = kind.elt_size_in_bytes();
-    for (index, piece) in bytes.chunks(PIECE * unit).enumerate() {
-        let count = (piece.len() / unit) as i64;
-        let piece = Tensor::f_from_data_size(piece, &[count], kind)?;
-        flat.f_narrow(0, (index * PIECE) as i64, count)?.f_copy_(&piece)?;
-    }
-    Ok(())
 }
 
 /// Whether elements lie one after the other; strides of dimensions of size 1 mean nothing.

@@ -59,6 +59,19 @@ impl Storage {
         }
     }
 
+    /// As [`Storage::read`], if the bytes need not be changed for it.
+    pub(super) fn in_place(&self, range: Range<usize>, unit: usize) -> Option<&[u8]> {
+        match &self.data {
+            Data::Plain { source, range: all } if self.as_stored(unit) => Some(&source[all.clone()][range]),
+            _ => None,
+        }
+    }
+
+    /// Whether numbers of `unit` bytes are stored in this machine's order.
+    fn as_stored(&self, unit: usize) -> bool {
+        self.swapped == cfg!(target_endian = "big") || unit == 1
+    }
+
     /// The bytes of `range`, which must lie in the storage, as numbers of `unit` bytes of this machine's order.
     pub(super) fn read(&self, range: Range<usize>, unit: usize) -> Result<Cow<'_, [u8]>, ReadError> {
         let all = match &self.data {
@@ -72,7 +85,7 @@ impl Storage {
             },
         };
         let bytes = &all[range];
-        if self.swapped == cfg!(target_endian = "big") || unit == 1 {
+        if self.as_stored(unit) {
             return Ok(Cow::Borrowed(bytes));
         }
         let mut bytes = bytes.to_vec();

@@ -1,7 +1,7 @@
 //! Batch normalization as PyTorch's `nn.BatchNorm2d` does and stores it.
 
 use super::error::{ModelError, Result};
-use super::init;
+use super::init::{self, Init};
 use super::layers::{parameter, register};
 use tch::{nn, no_grad, Kind, Tensor};
 
@@ -33,9 +33,9 @@ impl BatchNorm2d {
     /// [`ModelError::KeyTaken`], or libtorch's own.
     pub fn new(path: &nn::Path, channels: i64) -> Result<Self> {
         let (kind, device) = (path.kind(), path.device());
-        let weight = parameter(path, "weight", &[channels])?;
+        let weight = parameter(path, "weight", &[channels], Init::Zeros)?;
         init::constant(&weight, 1.0)?;
-        let bias = parameter(path, "bias", &[channels])?;
+        let bias = parameter(path, "bias", &[channels], Init::Zeros)?;
         let buffer = |name, tensor| register(path, name, tensor, false);
         Ok(BatchNorm2d {
             weight,

@@ -15,6 +15,9 @@ pub enum Init {
     Torchvision,
     /// Zeros, drawing nothing: for a network that a checkpoint fills next. (Batch norms still start as PyTorch's do.)
     Zeros,
+    /// Whatever the memory held, drawing nothing: for a network all of which a checkpoint fills next, at no cost. (Batch
+    /// norms still start as PyTorch's do.)
+    Empty,
 }
 
 /// `nn.init.kaiming_uniform_(weight, a=sqrt(5))`: what `nn.Conv2d` and `nn.Linear` draw when constructed.

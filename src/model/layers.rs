@@ -30,7 +30,7 @@ impl Conv2d {
         stride: i64,
         init: Init,
     ) -> Result<Self> {
-        let weight = parameter(path, "weight", &[out_channels, in_channels, kernel, kernel])?;
+        let weight = parameter(path, "weight", &[out_channels, in_channels, kernel, kernel], init)?;
         if init == Init::Torchvision {
             init::kaiming_uniform_sqrt5(&weight)?;
         }
@@ -62,8 +62,8 @@ impl Linear {
     /// # Errors
     /// [`ModelError::KeyTaken`], or libtorch's own.
     pub fn new(path: &nn::Path, in_features: i64, out_features: i64, init: Init) -> Result<Self> {
-        let weight = parameter(path, "weight", &[out_features, in_features])?;
-        let bias = parameter(path, "bias", &[out_features])?;
+        let weight = parameter(path, "weight", &[out_features, in_features], init)?;
+        let bias = parameter(path, "bias", &[out_features], init)?;
         if init == Init::Torchvision {
             init::kaiming_uniform_sqrt5(&weight)?;
             init::linear_bias(&bias, &weight)?;
@@ -80,9 +80,11 @@ impl Linear {
     }
 }
 
-/// A trainable tensor of zeros, of the path's dtype and device.
-pub(super) fn parameter(path: &nn::Path, name: &str, shape: &[i64]) -> Result<Tensor> {
-    let tensor = Tensor::f_zeros(shape, (path.kind(), path.device()))?;
+/// A trainable tensor of the path's dtype and device: zeros, or whatever the memory held for [`Init::Empty`].
+pub(super) fn parameter(path: &nn::Path, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+    let options = (path.kind(), path.device());
+    let tensor =
+        if init == Init::Empty { Tensor::f_empty(shape, options)? } else { Tensor::f_zeros(shape, options)? };
     register(path, name, tensor, true)
 }
 

@@ -122,7 +122,7 @@ impl Predictor {
         let (device, kind) = (from[0].1.device(), from[0].1.kind());
         let mut vs = nn::VarStore::new(device);
         vs.set_kind(kind);
-        let copy = DenseNet::with_init(&vs.root(), &network.config, Init::Zeros)?;
+        let copy = DenseNet::with_init(&vs.root(), &network.config, Init::Empty)?;
         {
             let _guard = no_grad_guard();
             for ((_, mut to), (_, from)) in copy.named_tensors().into_iter().zip(from) {

@@ -110,7 +110,7 @@ impl WeightsSource {
         config.memory = memory;
         let vs = nn::VarStore::new(device);
         let network =
-            DenseNet::with_init(&vs.root(), &config, Init::Zeros).map_err(|source| self.model(source))?;
+            DenseNet::with_init(&vs.root(), &config, Init::Empty).map_err(|source| self.model(source))?;
         let report = checkpoint::load(&network.named_tensors(), &dict, &LoadOptions::default())
             .map_err(|source| self.checkpoint(source))?;
         let categories = match self {
