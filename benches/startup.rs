@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use peer::table::{self, median, Row};
 use peer::{in_turn, number, python, Participant, Peer};
-use serde_json::{json, Map, Value};
+use serde_json::{json, Map};
 
 /// Compares whole processes that classify one photograph: Python, the densenet command.
 #[derive(Parser)]
