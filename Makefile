@@ -4,8 +4,9 @@
 LIBTORCH_SH := scripts/with-libtorch.sh
 CARGO := cargo
 IMAGES := examples/images
+SOAK = $(LIBTORCH_SH) $(CARGO) run --release --quiet --example soak -- --network small
 
-.PHONY: demo build test check bench help
+.PHONY: demo build test check bench soak help
 .DEFAULT_GOAL := help
 
 help:
@@ -13,7 +14,8 @@ help:
 	@echo 'make test    build, then run every test, against PyTorch'
 	@echo 'make build   build the command and the library (release)'
 	@echo 'make check   what CI checks: format, lints, tests, documentation'
-	@echo 'make bench   the benchmarks'
+	@echo 'make bench   against PyTorch: forward passes, loading, whole processes (ROUNDS=N, default each its own)'
+	@echo 'make soak    10,000 classifications of ever other sizes, three times, watching memory (ten minutes)'
 
 demo:
 	$(LIBTORCH_SH) $(CARGO) build --release --bin densenet --example demo
@@ -35,5 +37,13 @@ check:
 	RUSTDOCFLAGS='-D warnings' $(LIBTORCH_SH) $(CARGO) doc --release --no-deps
 	$(MAKE) --no-print-directory test
 
+# Only on a machine that does nothing else: two threads that wait for each other wait for everybody's.
 bench:
-	$(LIBTORCH_SH) --oracle $(CARGO) bench
+	$(LIBTORCH_SH) --oracle $(CARGO) bench -- $(if $(ROUNDS),--rounds $(ROUNDS))
+
+# First with tensors outside malloc's heap, where nothing but a leak grows; then as a library and as the command have it.
+soak:
+	$(LIBTORCH_SH) $(CARGO) build --release --example soak
+	MALLOC_MMAP_THRESHOLD_=65536 $(SOAK) --max-growth 1
+	$(SOAK)
+	$(SOAK) --keep-freed-memory

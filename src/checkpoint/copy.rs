@@ -35,3 +35,24 @@ pub(super) fn tensor(target: &Tensor, source: &Tensor) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_copied_and_converted_across_the_ends_of_pieces() {
+        let options = |kind| (kind, Device::Cpu);
+        for numel in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7] {
+            let values: Vec<f64> = (0..numel).map(|i| i as f64 / 3.0).collect();
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
+            let target = Tensor::full([numel as i64], -1.0, options(Kind::Float));
+            super::bytes(&target, &bytes, Kind::Double).unwrap();
+            assert!(target.equal(&Tensor::from_slice(&values).to_kind(Kind::Float)), "{numel}");
+
+            let other = Tensor::full([numel as i64], -1.0, options(Kind::Double));
+            tensor(&other, &target).unwrap();
+            assert!(other.equal(&target.to_kind(Kind::Double)), "{numel}");
+        }
+    }
+}
