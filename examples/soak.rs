@@ -50,7 +50,7 @@ struct Args {
     #[arg(long)]
     warm_up: Option<u64>,
     /// How much the last quarter's median may exceed the first's, in percent
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 10.0)]
     max_growth: f64,
     #[arg(long)]
     json: bool,
