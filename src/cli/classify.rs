@@ -16,7 +16,8 @@ pub struct Args {
     /// Picture files, folders of pictures, or - for a list of files on standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// A checkpoint file, or the name of weights that come with the command
+    /// A checkpoint file, or the name of weights that come with the command (fashion_mnist: ten kinds of clothing, gray,
+    /// 28×28)
     #[arg(long, default_value = "fashion_mnist", value_name = "WEIGHTS")]
     weights: String,
     /// Refuse weights of another architecture than this one
