@@ -53,7 +53,7 @@ pub enum WeightsError {
         source: std::io::Error,
     },
     /// A sidecar that is no sidecar.
-    #[error("{} is not a sidecar of weights: {source}", path.display())]
+    #[error("{} is not a sidecar of weights: {source}; mend it, or move it away if it is something else", path.display())]
     SidecarJson {
         /// The sidecar.
         path: PathBuf,
