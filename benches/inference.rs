@@ -75,10 +75,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let args = Args::parse();
-    let threads = match args.threads {
-        Some(threads) => threads,
-        None => std::thread::available_parallelism()?.get(),
-    };
+    let threads = peer::threads(args.threads)?;
     let folder = tempfile::tempdir()?;
     let weights = folder.path().join("weights.safetensors");
     densenet::tch::manual_seed(0);

@@ -63,10 +63,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let args = Args::parse();
-    let threads = match args.threads {
-        Some(threads) => threads,
-        None => std::thread::available_parallelism()?.get(),
-    };
+    let threads = peer::threads(args.threads)?;
     let folder = tempfile::tempdir()?;
     for (format, zip) in [("legacy", false), ("zip", true)] {
         let path = folder.path().join(format!("{format}.pth"));

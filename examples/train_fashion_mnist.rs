@@ -11,8 +11,10 @@
 use anyhow::{ensure, Context, Result};
 use clap::Parser;
 use densenet::model::Cifar;
+use densenet::transforms::ImageClassification;
+use densenet::weights::Sidecar;
 use densenet::{checkpoint, DenseNet};
-use serde_json::json;
+use serde_json::{json, Map, Value};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -152,14 +154,19 @@ fn accuracy(network: &DenseNet, images: &Tensor, labels: &Tensor) -> Result<f64>
 
 fn save(args: &Args, network: &DenseNet, epoch: i64, top1: f64, seconds: f64) -> Result<()> {
     checkpoint::write_safetensors(&args.output, &network.named_tensors(), Default::default())?;
-    let transforms =
-        json!({ "resize_size": 28, "crop_size": 28, "mean": [MEAN], "std": [STD], "channels": 1 });
-    let sidecar = json!({
-        "config": network.config,
-        "categories": CLASSES,
-        "transforms": transforms,
-        "metrics": { "test_top1": top1, "test_images": 10000 },
-        "provenance": {
+    let sidecar = Sidecar {
+        config: Some(network.config.clone()),
+        categories: CLASSES.map(str::to_string).to_vec(),
+        transforms: Some(ImageClassification {
+            resize_size: Some(28),
+            crop_size: Some(28),
+            mean: vec![MEAN],
+            std: vec![STD],
+            channels: 1,
+            ..ImageClassification::default()
+        }),
+        metrics: object(json!({ "test_top1": top1, "test_images": 10000 })),
+        provenance: object(json!({
             "data": "Fashion-MNIST (MIT licence, Zalando SE), 60,000 training images",
             "recipe": format!(
                 "examples/train_fashion_mnist.rs --epochs {} --batch-size {} --lr {} --seed {}",
@@ -167,11 +174,13 @@ fn save(args: &Args, network: &DenseNet, epoch: i64, top1: f64, seconds: f64) ->
             ),
             "epoch": epoch,
             "seconds": seconds.round(),
-        },
-    });
-    let path = args.output.with_extension("json");
-    std::fs::write(&path, serde_json::to_string_pretty(&sidecar)? + "\n")
-        .with_context(|| format!("cannot write {}", path.display()))
+        })),
+    };
+    Ok(sidecar.write_beside(&args.output)?)
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
 }
 
 /// Images u8 [N, 1, 28, 28] and labels int64 [N] from gzipped idx files.

@@ -18,7 +18,7 @@ use tch::{no_grad, Kind, Tensor};
 #[non_exhaustive]
 pub enum ParityError {
     /// The reference could not be read.
-    #[error("{name}: {source}")]
+    #[error("{}", source.in_file(name))]
     Reference {
         /// The file.
         name: String,
@@ -127,7 +127,7 @@ impl Reference {
 /// # Errors
 /// Any [`ParityError`].
 pub fn evaluation(network: &DenseNet, reference: &Reference) -> Result<ParityReport> {
-    let input = reference.need("input")?.f_to(device(network))?;
+    let input = reference.need("input")?.f_to(network.device())?;
     let infos = network.feature_info();
     let all: Vec<i64> = (0..infos.len() as i64).collect();
     let (maps, logits) = no_grad(|| {
@@ -146,8 +146,8 @@ pub fn evaluation(network: &DenseNet, reference: &Reference) -> Result<ParityRep
 /// # Errors
 /// Any [`ParityError`].
 pub fn training_step(network: &DenseNet, reference: &Reference) -> Result<ParityReport> {
-    let input = reference.need("input")?.f_to(device(network))?;
-    let target = reference.need("target")?.f_to(device(network))?;
+    let input = reference.need("input")?.f_to(network.device())?;
+    let target = reference.need("target")?.f_to(network.device())?;
     let logits = network.try_forward(&input, true)?;
     let loss = logits.f_cross_entropy_loss(&target, None::<&Tensor>, tch::Reduction::Mean, -100, 0.0)?;
     loss.f_backward()?;
@@ -158,10 +158,6 @@ pub fn training_step(network: &DenseNet, reference: &Reference) -> Result<Parity
     ours.extend(buffers);
     ours.extend(parameters.into_iter().rev().map(|(key, tensor)| (format!("grad.{key}"), tensor.grad())));
     compare(ours, reference)
-}
-
-fn device(network: &DenseNet) -> tch::Device {
-    network.features.norm5.weight.device()
 }
 
 fn compare(ours: Vec<(String, Tensor)>, reference: &Reference) -> Result<ParityReport> {

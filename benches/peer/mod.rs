@@ -25,6 +25,14 @@ pub fn python() -> String {
     std::env::var("DENSENET_PYTHON").unwrap_or_else(|_| "python3".to_string())
 }
 
+/// Threads of every participant: as asked, else one a processor.
+pub fn threads(asked: Option<usize>) -> Result<usize> {
+    match asked {
+        Some(threads) => Ok(threads),
+        None => Ok(std::thread::available_parallelism()?.get()),
+    }
+}
+
 /// A child process that answers questions. It ends when this value goes.
 pub struct Peer {
     name: String,

@@ -186,6 +186,16 @@ impl CheckpointError {
     }
 }
 
+impl CheckpointError {
+    /// Its words with the name of the file before them, which errors of reading have already.
+    pub(crate) fn in_file(&self, name: &str) -> String {
+        match self {
+            CheckpointError::Read { .. } => self.to_string(),
+            _ => format!("{name}: {self}"),
+        }
+    }
+}
+
 /// `Result` of [`crate::checkpoint`].
 pub type Result<T> = std::result::Result<T, CheckpointError>;
 

@@ -8,7 +8,7 @@ use super::init::{self, Init};
 use super::layers::{Conv2d, Linear};
 use super::stem::StemLayers;
 use super::transition::Transition;
-use tch::{nn, Tensor};
+use tch::{nn, Device, Tensor};
 
 /// torchvision: `DenseNet`.
 ///
@@ -199,6 +199,11 @@ impl DenseNet {
         self.forward_head(&self.forward_features(xs, train)?, false)
     }
 
+    /// Where the network's tensors are.
+    pub fn device(&self) -> Device {
+        self.features.norm5.weight.device()
+    }
+
     /// Checks rank, channels, size, dtype and device of an input.
     pub(super) fn check_input(&self, xs: &Tensor) -> Result<()> {
         let (got, min) = (xs.size(), self.config.min_input_size());
@@ -211,8 +216,8 @@ impl DenseNet {
         if xs.kind() != weight.kind() {
             return Err(ModelError::InputKind { got: xs.kind(), expected: weight.kind() });
         }
-        if xs.device() != weight.device() {
-            return Err(ModelError::InputDevice { got: xs.device(), expected: weight.device() });
+        if xs.device() != self.device() {
+            return Err(ModelError::InputDevice { got: xs.device(), expected: self.device() });
         }
         Ok(())
     }

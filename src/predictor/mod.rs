@@ -9,7 +9,7 @@ pub use stream::{FilePrediction, StreamOptions};
 
 use crate::model::{DenseNet, DenseNetConfig, Init, ModelError};
 use crate::transforms::{self, ImageClassification, RgbImage, TransformError};
-use crate::weights::{LoadedNetwork, WeightsError, WeightsSource};
+use crate::weights::{self, LoadedNetwork, WeightsError, WeightsSource};
 use serde::Serialize;
 use tch::{nn, no_grad_guard, Device, Kind, Tensor};
 
@@ -72,7 +72,6 @@ pub struct Predictor {
     network: DenseNet,
     transforms: ImageClassification,
     categories: Vec<String>,
-    device: Device,
 }
 
 // SAFETY: `tch::Tensor` is a pointer to a reference-counted C++ tensor and not `Sync`, because through `&Tensor` one
@@ -110,7 +109,7 @@ impl Predictor {
             let features = network.config.num_features();
             return Err(WeightsError::NoClassifier { name: source.name(), features }.into());
         }
-        Self::own(network, transforms, categories, device)
+        Self::own(network, transforms, categories)
     }
 
     /// A predictor with a copy of the network's tensors as they are now, on the same device and in the same dtype.
@@ -130,7 +129,7 @@ impl Predictor {
                 to.set_data(&from.f_detach()?.copy());
             }
         }
-        Self::own(copy, transforms, Vec::new(), device)?.with_categories(categories)
+        Self::own(copy, transforms, Vec::new())?.with_categories(categories)
     }
 
     /// The same with other class names, in the classifier's order; none for numbered classes.
@@ -138,22 +137,13 @@ impl Predictor {
     /// # Errors
     /// [`PredictError::Weights`] for a wrong number of names.
     pub fn with_categories(mut self, categories: Vec<String>) -> Result<Self> {
-        let (found, classes) = (categories.len(), self.config().num_classes);
-        if found > 0 && found as i64 != classes {
-            let name = "the list".to_string();
-            return Err(WeightsError::CategoryCount { name, categories: found, classes }.into());
-        }
+        weights::check_count("the list", &categories, self.config().num_classes)?;
         self.categories = categories;
         Ok(self)
     }
 
     /// Takes a network whose tensors nobody else holds.
-    fn own(
-        network: DenseNet,
-        transforms: ImageClassification,
-        categories: Vec<String>,
-        device: Device,
-    ) -> Result<Self> {
+    fn own(network: DenseNet, transforms: ImageClassification, categories: Vec<String>) -> Result<Self> {
         transforms.validate()?;
         if i64::from(transforms.channels) != network.config.in_channels {
             let (transforms, network) = (transforms.channels, network.config.in_channels);
@@ -164,7 +154,7 @@ impl Predictor {
                 let _ = tensor.set_requires_grad(false);
             }
         }
-        Ok(Predictor { network, transforms, categories, device })
+        Ok(Predictor { network, transforms, categories })
     }
 
     /// The network's configuration.
@@ -197,10 +187,14 @@ impl Predictor {
         let inputs = inputs.collect::<std::result::Result<Vec<_>, _>>()?;
         let mut predictions = Vec::with_capacity(inputs.len());
         for run in inputs.chunk_by(|a, b| a.size() == b.size()) {
-            let logits = self.predict_tensor(&transforms::batch(run)?)?;
-            predictions.extend(self.top_k(&logits, top_k)?);
+            predictions.extend(self.predict_run(run, top_k)?);
         }
         Ok(predictions)
+    }
+
+    /// Inputs of one shape, each [C, H, W].
+    fn predict_run(&self, run: &[Tensor], top_k: usize) -> Result<Vec<Vec<Prediction>>> {
+        self.top_k(&self.predict_tensor(&transforms::batch(run)?)?, top_k)
     }
 
     /// Transformed pictures to logits: [N, in_channels, H, W] in the network's dtype to [N, num_classes]. The input is
@@ -210,7 +204,7 @@ impl Predictor {
     /// [`PredictError::Model`] says what input the network takes; or libtorch's own.
     pub fn predict_tensor(&self, inputs: &Tensor) -> Result<Tensor> {
         let _guard = no_grad_guard();
-        Ok(self.network.try_forward(&inputs.f_to(self.device)?, false)?)
+        Ok(self.network.try_forward(&inputs.f_to(self.network.device())?, false)?)
     }
 
     /// Logits [N, num_classes] to each row's `top_k` likeliest classes.

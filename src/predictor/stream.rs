@@ -103,10 +103,6 @@ impl Predictor {
         results
     }
 
-    fn predict_run(&self, run: &[Tensor], top_k: usize) -> Result<Vec<Vec<Prediction>>> {
-        self.top_k(&self.predict_tensor(&transforms::batch(run)?)?, top_k)
-    }
-
     fn predict_one(&self, input: &Tensor, top_k: usize) -> Result<Vec<Prediction>> {
         let mut predictions = self.predict_run(std::slice::from_ref(input), top_k)?;
         predictions.pop().ok_or(PredictError::Transform(transforms::TransformError::EmptyBatch))

@@ -170,6 +170,11 @@ impl Plane<'_> {
         let bytes = &self.bytes[(rows.start - self.top) * self.stride..];
         bytes.chunks_exact(self.stride).take(rows.len()).map(move |row| &row[columns.clone()])
     }
+
+    /// [`Plane::rows`] as they are: what a pass without taps gives.
+    fn copied<'b, const C: usize>(&self, rows: Range<usize>, columns: Range<usize>) -> Cow<'b, [u8]> {
+        self.rows::<C>(rows, columns).flatten().copied().collect()
+    }
 }
 
 fn resample<const C: usize>(bytes: &[u8], x: Axis, y: Axis, filter: Option<Filter>) -> Vec<u8> {
@@ -272,8 +277,7 @@ fn pass_over_rows<'a, const C: usize>(
 ) -> Plane<'a> {
     let (stride, left, top) = (columns.len() * C, columns.start, rows.start);
     let Some(taps) = taps else {
-        let bytes = plane.rows::<C>(rows, columns).flatten().copied().collect();
-        return Plane { bytes, stride, left, top };
+        return Plane { bytes: plane.copied::<C>(rows, columns), stride, left, top };
     };
     let mut bytes = vec![0; rows.len() * stride];
     let reach = taps.reach();
@@ -302,8 +306,7 @@ fn pass_over_columns<'a, const C: usize>(
 ) -> Plane<'a> {
     let (stride, left, top) = (columns.len() * C, columns.start, rows.start);
     let Some(taps) = taps else {
-        let bytes = plane.rows::<C>(rows, columns).flatten().copied().collect();
-        return Plane { bytes, stride, left, top };
+        return Plane { bytes: plane.copied::<C>(rows, columns), stride, left, top };
     };
     let mut bytes = vec![0; rows.len() * stride];
     let mut sums = vec![0; stride];

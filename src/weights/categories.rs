@@ -1,5 +1,6 @@
 //! ImageNet's class names, and the files they belong to.
 
+use super::error::{Result, WeightsError};
 use crate::model::Arch;
 use std::path::Path;
 
@@ -26,4 +27,12 @@ pub fn official_file(path: &Path) -> Option<Arch> {
     ];
     let name = path.file_name()?.to_str()?;
     FILES.into_iter().find(|(file, _)| *file == name).map(|(_, arch)| arch)
+}
+
+/// A list of class names is empty or has one for each of the classifier's outputs; `name` says whose list it is.
+pub(crate) fn check_count(name: &str, categories: &[String], classes: i64) -> Result<()> {
+    if categories.is_empty() || categories.len() as i64 == classes {
+        return Ok(());
+    }
+    Err(WeightsError::CategoryCount { name: name.to_string(), categories: categories.len(), classes })
 }

@@ -29,7 +29,7 @@ pub enum WeightsError {
         wanted: String,
     },
     /// A checkpoint could not be read, or its tensors make no network.
-    #[error("{name}: {source}")]
+    #[error("{}", source.in_file(name))]
     Checkpoint {
         /// Which weights.
         name: String,

@@ -13,6 +13,7 @@ mod error;
 mod sidecar;
 mod source;
 
+pub(crate) use categories::check_count;
 pub use categories::{imagenet_categories, official_file};
 pub use embedded::Embedded;
 pub use error::{Result, WeightsError};

@@ -1,6 +1,6 @@
 //! From what a person types to a filled network.
 
-use super::categories::{imagenet_categories, official_file};
+use super::categories::{check_count, imagenet_categories, official_file};
 use super::embedded::Embedded;
 use super::error::{Result, WeightsError};
 use super::sidecar::Sidecar;
@@ -124,13 +124,7 @@ impl WeightsSource {
             }
             _ => sidecar.categories,
         };
-        if !categories.is_empty() && categories.len() as i64 != config.num_classes {
-            return Err(WeightsError::CategoryCount {
-                name: self.name(),
-                categories: categories.len(),
-                classes: config.num_classes,
-            });
-        }
+        check_count(&self.name(), &categories, config.num_classes)?;
         let transforms = sidecar.transforms.unwrap_or_default();
         Ok(LoadedNetwork { network, categories, transforms, report })
     }
