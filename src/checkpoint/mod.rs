@@ -39,5 +39,6 @@ pub use read_error::{MemberProblem, Origin, ReadError};
 pub use rename::{DropRule, Rename, RenameRule, When, DROPS, RENAMES};
 pub use report::{Hint, LoadReport, Misshaped};
 pub use state_dict::{Format, StateDict, TensorView};
+pub(crate) use suggest::distance;
 pub(crate) use write::write_atomically;
 pub use write::write_safetensors;

@@ -5,7 +5,9 @@ mod doctor;
 mod output;
 mod parity;
 mod pictures;
+mod progress;
 mod records;
+mod source;
 mod weights;
 
 use anyhow::Result;
@@ -41,7 +43,7 @@ struct Global {
 enum Command {
     /// The likeliest classes of each picture
     Classify(classify::Args),
-    /// Look into checkpoint files, make new weights
+    /// List and fetch weights by name, look into checkpoint files, make new weights
     Weights(weights::Args),
     /// Compare a network's output with what PyTorch saved, to the bit
     Parity(parity::Args),

@@ -2,6 +2,7 @@
 
 mod cli;
 mod dependent;
+mod downloads;
 mod formats;
 mod loading;
 mod model;
@@ -11,4 +12,5 @@ mod predictor;
 mod shapes;
 mod support;
 mod surgery;
+mod web;
 mod wrong_files;

@@ -2,21 +2,21 @@
 
 use crate::cli::output::Output;
 use crate::cli::records::{Inspected, InspectedTensor};
+use crate::cli::source;
 use anyhow::Result;
 use densenet::checkpoint::{self, NameOptions, StateDict};
 use densenet::model::DenseNetConfig;
 use densenet::tch::Kind;
-use densenet::weights::WeightsSource;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A checkpoint file, or the name of weights that come with the command
+    /// A checkpoint file, or a name from `weights list`, downloaded on first use
     #[arg(value_name = "FILE")]
     file: String,
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<()> {
-    let source = WeightsSource::resolve(&args.file)?;
+    let source = source::weights(&args.file, None, output)?;
     let dict = source.open()?;
     let sidecar = source.sidecar()?;
     let normalized = checkpoint::normalize(&dict, &NameOptions::default());

@@ -1,7 +1,9 @@
 //! `densenet weights`: a file a subcommand.
 
+mod fetch;
 mod init;
 mod inspect;
+mod list;
 
 use super::output::Output;
 use anyhow::Result;
@@ -15,6 +17,10 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The weights there are by name: size, accuracy, whether they are in the cache
+    List(list::Args),
+    /// Download weights into torch.hub's cache folder, unless they are there; the SHA-256 is checked
+    Fetch(fetch::Args),
     /// What a checkpoint holds and which network it belongs to; reads no tensor's data, runs nothing
     Inspect(inspect::Args),
     /// Write a new network's weights: the bits of torch.manual_seed(S) and torchvision's constructor
@@ -23,6 +29,8 @@ enum Command {
 
 pub fn run(args: &Args, output: &mut Output) -> Result<()> {
     match &args.command {
+        Command::List(args) => list::run(args, output),
+        Command::Fetch(args) => fetch::run(args, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Init(args) => init::run(args, output),
     }
