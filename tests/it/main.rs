@@ -3,12 +3,14 @@
 mod cli;
 mod dependent;
 mod downloads;
+mod fetch;
 mod formats;
 mod loading;
 mod model;
 mod oracle;
 mod pictures;
 mod predictor;
+mod registry;
 mod shapes;
 mod support;
 mod surgery;
