@@ -22,6 +22,7 @@
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod checkpoint;
+pub mod kernels;
 pub mod model;
 pub mod parity;
 pub mod predictor;

@@ -1,0 +1,72 @@
+use super::*;
+
+/// Every operation on `a`, `b` and `c`, one row each.
+struct All<'a>(&'a [f32; 16], &'a [f32; 16], &'a [f32; 16]);
+
+impl Kernel for All<'_> {
+    type Output = Vec<[f32; 16]>;
+    #[inline(always)]
+    fn run<V: Vector>(self) -> Self::Output {
+        let mut rows = vec![[0.0f32; 16]; 7];
+        for at in (0..16).step_by(V::LANES) {
+            // SAFETY: `at` + LANES is at most 16, and every row has 16.
+            unsafe {
+                let (a, b, c) = (V::load(&self.0[at]), V::load(&self.1[at]), V::load(&self.2[at]));
+                let results = [
+                    a.add(b),
+                    a.sub(b),
+                    a.mul(b),
+                    a.mul_add(b, c),
+                    a.relu(),
+                    a.keep_where_positive(b),
+                    V::splat(3.0),
+                ];
+                for (row, result) in rows.iter_mut().zip(results) {
+                    result.store(&mut row[at]);
+                }
+            }
+        }
+        rows
+    }
+}
+
+#[test]
+fn every_level_computes_lane_by_lane_and_hands_nan_on_as_pytorch_does() {
+    let a: [f32; 16] = std::array::from_fn(|i| if i == 5 { f32::NAN } else { i as f32 * 0.37 - 2.0 });
+    let b: [f32; 16] = std::array::from_fn(|i| match i {
+        3 => f32::NAN,
+        4 => 0.0,
+        _ => 1.5 - i as f32 * 0.21,
+    });
+    let c: [f32; 16] = std::array::from_fn(|i| i as f32 * -0.11);
+    let expected: [[f32; 16]; 7] = [
+        std::array::from_fn(|i| a[i] + b[i]),
+        std::array::from_fn(|i| a[i] - b[i]),
+        std::array::from_fn(|i| a[i] * b[i]),
+        std::array::from_fn(|i| (f64::from(a[i]) * f64::from(b[i]) + f64::from(c[i])) as f32),
+        std::array::from_fn(|i| if a[i] <= 0.0 { 0.0 } else { a[i] }),
+        std::array::from_fn(|i| if b[i] <= 0.0 { 0.0 } else { a[i] }),
+        [3.0; 16],
+    ];
+    for level in Level::available() {
+        for (operation, (got, want)) in level.run(All(&a, &b, &c)).iter().zip(&expected).enumerate() {
+            for lane in 0..16 {
+                let (got, want) = (got[lane], want[lane]);
+                // A product and a sum may be rounded once or twice.
+                let close = (got - want).abs() <= want.abs() * f32::EPSILON;
+                assert!(
+                    close || got == want || (got.is_nan() && want.is_nan()),
+                    "{level}, operation {operation}, lane {lane}: {got}, not {want}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_portable_level_is_everywhere_and_the_best_comes_first() {
+    let levels = Level::available();
+    assert_eq!(levels.last().unwrap().name(), "portable");
+    assert_eq!(levels[0], Level::best());
+    assert!(levels.iter().all(|level| super::super::PAD % level.lanes() == 0));
+}
