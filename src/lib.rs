@@ -6,6 +6,7 @@
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
 //! - [`Predictor`]: all of that in one value for any number of threads.
 //! - [`parity`]: is this the network PyTorch ran?
+//! - [`measure`]: what a training step costs here.
 //! - [`runtime`]: libtorch's devices, threads and memory.
 //!
 //! ```
@@ -23,6 +24,7 @@
 
 pub mod checkpoint;
 pub mod kernels;
+pub mod measure;
 pub mod model;
 pub mod parity;
 pub mod predictor;
