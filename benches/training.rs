@@ -56,21 +56,29 @@ struct Args {
 enum Who {
     /// `training_peer.py --variant`
     PyTorch(&'static str),
+    /// The same with glibc told to keep freed memory, as the `densenet` command tells it.
+    PyTorchMemoryKept(&'static str),
     /// `densenet bench train --memory`
     Densenet(&'static str),
 }
 
 const REFERENCE: &str = "torchvision";
-const PARTICIPANTS: [(&str, Who); 8] = [
+const PARTICIPANTS: [(&str, Who); 10] = [
     (REFERENCE, Who::PyTorch("plain")),
     ("torchvision, channels last", Who::PyTorch("channels_last")),
     ("torchvision, memory_efficient", Who::PyTorch("memory_efficient")),
+    ("torchvision, memory kept", Who::PyTorchMemoryKept("plain")),
+    ("torchvision, memory_efficient, memory kept", Who::PyTorchMemoryKept("memory_efficient")),
     ("reference implementation, efficient", Who::PyTorch("reference")),
     ("densenet, standard", Who::Densenet("standard")),
     ("densenet, efficient", Who::Densenet("efficient")),
     ("densenet, fused", Who::Densenet("fused")),
     ("densenet, minimal", Who::Densenet("minimal")),
 ];
+
+/// What `runtime::keep_freed_memory()` sets, for a process that cannot call it.
+const MEMORY_KEPT: &str =
+    "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.arena_max=1";
 
 fn main() -> Result<()> {
     let args = Args::parse();
@@ -133,10 +141,13 @@ fn compare(args: &Args, arch: &str, batch_size: i64, threads: usize) -> Result<(
 /// One process's answer.
 fn measure(who: Who, arch: &str, batch_size: i64, steps: u32, threads: usize) -> Result<Value> {
     let mut command = match who {
-        Who::PyTorch(variant) => {
+        Who::PyTorch(variant) | Who::PyTorchMemoryKept(variant) => {
             let mut command = Command::new(peer::python());
             command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/training_peer.py"));
             command.args(["--variant", variant, "--kept"]);
+            if let Who::PyTorchMemoryKept(_) = who {
+                command.env("GLIBC_TUNABLES", MEMORY_KEPT);
+            }
             command
         }
         Who::Densenet(memory) => {
@@ -191,7 +202,9 @@ fn draw(
     run: impl Fn(Who, i64) -> Result<Value>,
 ) -> Result<()> {
     let mut lines = Vec::new();
-    for (name, who) in PARTICIPANTS {
+    // What is kept does not depend on the allocator or the memory format.
+    let kept = |(name, _): &(&str, Who)| !name.contains("memory kept") && !name.contains("channels last");
+    for (name, who) in PARTICIPANTS.into_iter().filter(kept) {
         let mut points = Vec::new();
         for &x in xs {
             let answer = run(who, x)?;

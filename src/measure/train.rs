@@ -42,6 +42,8 @@ pub struct TrainMeasurement {
     pub kept_bytes: Option<u64>,
     /// Peak resident memory of the process.
     pub peak_rss_bytes: u64,
+    /// Loss of the first step.
+    pub first_loss: f64,
     /// Loss of the last step: all steps see the same pictures, so it falls.
     pub loss: f64,
     /// Numbers in the trainable tensors.
@@ -80,7 +82,7 @@ pub fn train(options: &TrainOptions, mut progress: impl FnMut(usize)) -> Result<
     let before = resident()?;
     forget_peak()?;
     let mut times = Vec::with_capacity(options.steps);
-    let (mut loss_value, kept_bytes) = (f64::NAN, None);
+    let (mut first_loss, mut loss_value, kept_bytes) = (None, f64::NAN, None);
     for step in 0..=options.steps {
         let start = Instant::now();
         optimizer.zero_grad();
@@ -95,6 +97,7 @@ pub fn train(options: &TrainOptions, mut progress: impl FnMut(usize)) -> Result<
         optimizer.step();
         // Reading the loss waits for the device.
         loss_value = loss.f_double_value(&[])?;
+        first_loss.get_or_insert(loss_value);
         let seconds = start.elapsed().as_secs_f64();
         if !loss_value.is_finite() {
             return Err(MeasureError::Loss { loss: loss_value, step: step + 1 });
@@ -113,6 +116,7 @@ pub fn train(options: &TrainOptions, mut progress: impl FnMut(usize)) -> Result<
         activation_bytes: peak.saturating_sub(before),
         kept_bytes,
         peak_rss_bytes: peak,
+        first_loss: first_loss.unwrap_or(f64::NAN),
         loss: loss_value,
         parameters: network.num_parameters(),
     })

@@ -275,6 +275,7 @@ struct Trained {
     activation_bytes: u64,
     kept_bytes: Option<u64>,
     peak_rss_bytes: u64,
+    first_loss: f64,
     loss: f64,
     parameters: i64,
 }
@@ -282,14 +283,20 @@ struct Trained {
 #[test]
 fn bench_train_measures_the_network_it_was_asked_for() {
     let train = |arguments: &[&str]| -> Trained {
-        let line = stdout(&densenet(&[&["bench", "train", "--json", "--threads", "1"], arguments].concat()), 0);
+        let line =
+            stdout(&densenet(&[&["bench", "train", "--json", "--threads", "1"], arguments].concat()), 0);
         serde_json::from_str(&line).unwrap()
     };
     let small = ["--arch", "densenet-bc-22-8", "--size", "24", "--steps", "2", "--batch-size"];
     let four = train(&[&small[..], &["4"]].concat());
-    assert!(0.0 < four.step_ms_min && four.step_ms_min <= four.step_ms, "{} {}", four.step_ms_min, four.step_ms);
+    assert!(
+        0.0 < four.step_ms_min && four.step_ms_min <= four.step_ms,
+        "{} {}",
+        four.step_ms_min,
+        four.step_ms
+    );
     assert!(four.activation_bytes < four.peak_rss_bytes);
-    assert!(four.loss.is_finite());
+    assert!(four.loss < four.first_loss, "{} {}", four.loss, four.first_loss);
     let parameters = four.parameters;
     assert_eq!(parameters, ask("small_parameters", json!({"depth": 22, "growth_rate": 8})));
     // A larger batch keeps more, in proportion.
