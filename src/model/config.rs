@@ -169,6 +169,17 @@ const MAX_CHANNELS: i64 = 1 << 20;
 const MAX_LAYERS: i64 = 4096;
 
 impl DenseNetConfig {
+    /// The configuration of a name: an [`Arch`]'s (`densenet121`), or a [`super::Cifar`]'s (`densenet-bc-100-12`).
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownArch`], or [`ModelError::Config`] for a depth that does not exist.
+    pub fn named(name: &str) -> Result<Self> {
+        if name.starts_with("densenet-") {
+            return name.parse::<super::Cifar>()?.build();
+        }
+        Ok(name.parse::<Arch>()?.config())
+    }
+
     /// Checks every field.
     ///
     /// # Errors
