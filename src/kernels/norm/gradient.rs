@@ -88,7 +88,8 @@ fn run(
     }
     let threads = machine.threads.count().clamp(1, rows.max(1));
     let ld = to.ld;
-    let pieces = to.split((0..=threads).map(|i| if i == threads { rows } else { part(rows, threads, i).start }));
+    let pieces =
+        to.split((0..=threads).map(|i| if i == threads { rows } else { part(rows, threads, i).start }));
     machine.threads.run(threads, &|thread| {
         let range = part(rows, threads, thread);
         locked(&pieces[thread], |piece| {

@@ -150,7 +150,10 @@ impl<V: Vector> Norm<V> {
     unsafe fn new(affine: Affine, c: usize) -> Self {
         // SAFETY: the caller's.
         unsafe {
-            Norm { scale: V::load(affine.scale.as_ptr().add(c)), shift: V::load(affine.shift.as_ptr().add(c)) }
+            Norm {
+                scale: V::load(affine.scale.as_ptr().add(c)),
+                shift: V::load(affine.shift.as_ptr().add(c)),
+            }
         }
     }
 

@@ -55,9 +55,12 @@ pub fn pool(machine: Machine, pool: Pool, affine: Affine, xs: Rows, to: RowsMut)
     let units = pool.n * h;
     let threads = machine.threads.count().clamp(1, units.max(1));
     let ld = to.ld;
-    let pieces = to.split((0..=threads).map(|i| part(units, threads, i.min(threads - 1)).start * w).enumerate().map(
-        |(i, start)| if i == threads { units * w } else { start },
-    ));
+    let pieces = to.split(
+        (0..=threads)
+            .map(|i| part(units, threads, i.min(threads - 1)).start * w)
+            .enumerate()
+            .map(|(i, start)| if i == threads { units * w } else { start }),
+    );
     machine.threads.run(threads, &|thread| {
         locked(&pieces[thread], |piece| {
             let to = RowsMut { data: piece, ld };
@@ -139,9 +142,9 @@ pub fn pool_backward(
     let totals = Totals::new(threads, 2 * width);
     let ld = g.ld;
     let start = |unit: usize| ((unit / h) * pool.h + (unit % h) * pool.window.0) * pool.w;
-    let pieces = g.split((0..=threads).map(|i| {
-        start(if i == threads { units } else { part(units, threads, i).start })
-    }));
+    let pieces = g.split(
+        (0..=threads).map(|i| start(if i == threads { units } else { part(units, threads, i).start })),
+    );
     machine.threads.run(threads, &|thread| {
         locked(&pieces[thread], |piece| {
             locked(totals.of(thread), |totals| {
@@ -206,7 +209,8 @@ impl Kernel for Backward<'_> {
                         let (scale, shift): (V, V) =
                             (V::load(affine.scale.as_ptr().add(c)), V::load(affine.shift.as_ptr().add(c)));
                         let mean = V::load(mean.as_ptr().add(c));
-                        let dy = load::<V>(dy_row.wrapping_add(c), pool.channels.saturating_sub(c)).mul(share);
+                        let dy =
+                            load::<V>(dy_row.wrapping_add(c), pool.channels.saturating_sub(c)).mul(share);
                         let (mut slopes, mut betas) = (V::load(sums.add(c)), V::load(sums.add(width + c)));
                         for i in 0..wh {
                             for j in 0..ww {

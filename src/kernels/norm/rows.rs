@@ -120,7 +120,8 @@ impl Totals {
 
     /// Added up, always in the same order.
     pub fn sum(self) -> Vec<f64> {
-        let mut totals = self.0.into_iter().map(|total| total.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let mut totals =
+            self.0.into_iter().map(|total| total.into_inner().unwrap_or_else(PoisonError::into_inner));
         let mut sum = totals.next().unwrap_or_default();
         for total in totals {
             sum.iter_mut().zip(total).for_each(|(sum, part)| *sum += part);

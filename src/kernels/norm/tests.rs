@@ -85,7 +85,8 @@ fn nan_reaches_the_moments() {
 
 #[test]
 fn gradient_is_the_sum_of_its_four_terms() {
-    for (rows, channels, from, total) in [(1, 12, 24, 36), (5, 12, 4, 16), (40, 32, 64, 96), (7, 5, 0, 5), (3, 17, 3, 20)]
+    for (rows, channels, from, total) in
+        [(1, 12, 24, 36), (5, 12, 4, 16), (40, 32, 64, 96), (7, 5, 0, 5), (3, 17, 3, 20)]
     {
         let mut generator = Generator(3);
         let ld = total;
@@ -93,7 +94,8 @@ fn gradient_is_the_sum_of_its_four_terms() {
         let vectors: [Vec<f32>; 4] = std::array::from_fn(|_| generator.channels(channels));
         let [scale, mean, slope, offset] = &vectors;
         let terms = Gradient { scale, mean, slope, offset };
-        for (ld_out, with_more) in [(channels, true), (padded(channels), false), (padded(channels) + 3, true)] {
+        for (ld_out, with_more) in [(channels, true), (padded(channels), false), (padded(channels) + 3, true)]
+        {
             machines(|machine, name| {
                 let name = format!("{name}: {rows}×{channels} from {from} of {total}, to rows of {ld_out}");
                 let part = |data: &'static str| match data {
@@ -206,14 +208,21 @@ fn pooling_drops_odd_rows_and_columns_and_hands_its_gradient_back() {
                     let z = case.norm(row, c);
                     pooled[out * channels + c] += share * if relu { z.max(0.0) } else { z };
                     let passes = !relu || z > 0.0;
-                    v[row * channels + c] = if passes { share * f64::from(dy[out * channels + c]) } else { 0.0 };
+                    v[row * channels + c] =
+                        if passes { share * f64::from(dy[out * channels + c]) } else { 0.0 };
                 }
             }
             machines(|machine, name| {
                 let name = format!("{name}: {shape:?}");
                 for ld in [channels, padded(channels)] {
                     let mut got = vec![9.0; shape.windows() * ld];
-                    pool(machine, shape, case.affine(), Rows::new(&case.xs, case.ld), RowsMut::new(&mut got, ld));
+                    pool(
+                        machine,
+                        shape,
+                        case.affine(),
+                        Rows::new(&case.xs, case.ld),
+                        RowsMut::new(&mut got, ld),
+                    );
                     for (row, line) in got.chunks(ld).enumerate() {
                         for c in 0..channels {
                             close(&name, f64::from(line[c]), pooled[row * channels + c], 2.0);
@@ -282,7 +291,13 @@ fn max_pooling_gives_its_gradient_to_the_first_maximum() {
             let name = format!("{name}: {shape:?}");
             let ld = padded(channels) + 16;
             let mut got = vec![9.0; n * oh * ow * ld];
-            max_pool(machine, shape, case.affine(), Rows::new(&case.xs, channels), RowsMut::new(&mut got, ld));
+            max_pool(
+                machine,
+                shape,
+                case.affine(),
+                Rows::new(&case.xs, channels),
+                RowsMut::new(&mut got, ld),
+            );
             for (row, line) in got.chunks(ld).enumerate() {
                 for c in 0..channels {
                     close(&name, f64::from(line[c]), pooled[row * channels + c], 3.0);
