@@ -3,6 +3,7 @@
 mod cli;
 mod dependent;
 mod formats;
+mod fused;
 mod loading;
 mod model;
 mod oracle;
