@@ -33,4 +33,18 @@ impl Algorithm {
             Algorithm::F4
         }
     }
+
+    /// M: a tile has M×M outputs.
+    pub(super) fn side(self) -> usize {
+        match self {
+            Algorithm::Direct => 1,
+            Algorithm::F2 => 2,
+            Algorithm::F4 => 4,
+        }
+    }
+
+    /// T: a tile reads T×T pixels.
+    pub(super) fn reach(self) -> usize {
+        self.side() + 2
+    }
 }

@@ -5,12 +5,21 @@
 //! with tiles of 2×2 and 4×4 outputs, or the plain sum: [`Algorithm`].
 
 mod algorithm;
+mod engine;
+mod grid;
 mod packed;
+mod product;
+mod sinks;
+mod steps;
+mod weight_gradient;
+mod winograd;
 
 pub use algorithm::{Algorithm, Pass};
 pub use packed::Packed;
+pub use weight_gradient::weight_gradient;
 
 use super::{padded, Aligned, Level, Threads};
+use sinks::{Columns, Masked};
 
 /// What a kernel runs on.
 #[derive(Clone, Copy)]
@@ -24,8 +33,24 @@ pub struct Machine<'a> {
 /// Memory that one call after another uses again. Its contents mean nothing between calls.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    #[expect(dead_code)]
     memory: Aligned,
+    sums: Vec<f64>,
+}
+
+/// Memory that several tasks write, each its own part.
+#[derive(Clone, Copy)]
+struct Shared<T = f32>(*mut T);
+
+// SAFETY: a pointer by itself does nothing; whoever writes through it argues that tasks keep apart.
+unsafe impl<T> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// The pointer (a closure that names this method holds the whole, and so is `Sync`).
+    fn get(self) -> *mut T {
+        self.0
+    }
 }
 
 /// Pictures of one size: `count`·`height`·`width` rows.
@@ -146,42 +171,49 @@ pub enum Destination<'a> {
 /// # Panics
 /// Where a slice is too short, or `weights` were packed for another purpose, level or channel count.
 pub fn forward(
-    _on: Machine<'_>,
-    _scratch: &mut Scratch,
+    on: Machine<'_>,
+    scratch: &mut Scratch,
     pictures: Pictures,
     input: Input<'_>,
     weights: &Packed,
     output: Output<'_>,
 ) {
-    let k = weights.outputs();
-    assert_eq!(
-        input.rows.channels,
-        weights.inputs(),
-        "conv3x3: the weights are for another number of channels"
+    let (form, _) = weights.parts();
+    assert!(
+        !form.transposed && form.level == on.level && form.depth == input.rows.channels,
+        "conv3x3: the weights are packed for another pass, level or input"
     );
-    let end = padded(output.at + k);
-    for (row, taps) in neighbours(pictures) {
-        for column in output.at..end {
-            output.data[row * output.ld + column] = 0.0;
-        }
-        for (tap, from) in taps {
-            for n in 0..k {
-                for c in 0..input.rows.channels {
-                    output.data[row * output.ld + output.at + n] +=
-                        activated(&input, from, c) * weights.at(n, c, tap);
-                }
-            }
-        }
-    }
-    if let Some(moments) = output.moments {
-        let rows = pictures.rows();
-        for n in 0..k {
-            let x = |row: usize| f64::from(output.data[row * output.ld + output.at + n]);
-            let mean = (0..rows).map(x).sum::<f64>() / rows as f64;
-            moments.mean[n] = mean;
-            moments.variance[n] = (0..rows).map(|row| (x(row) - mean).powi(2)).sum::<f64>() / rows as f64;
+    let (rows, count) = (pictures.rows(), form.columns);
+    let end = padded(output.at + count);
+    input.check(rows);
+    check(rows, end, output.ld, output.data.len(), "output");
+    let to = Columns {
+        to: Shared(output.data.as_mut_ptr().wrapping_add(output.at)),
+        ld: output.ld,
+        count,
+        end: end - output.at,
+        stride: padded(count),
+    };
+    let job = engine::Job { on, pictures, input, weights, sink: to };
+    let sums = engine::run(scratch, &job);
+    if let Some(Moments { mean, variance }) = output.moments {
+        assert!(mean.len() >= count && variance.len() >= count, "conv3x3: moments are one a channel");
+        for column in 0..count {
+            (mean[column], variance[column]) = moments(sums.of(column));
         }
     }
+}
+
+/// Mean and variance from tasks' (rows, Σ (x − pivot), Σ (x − pivot)², pivot).
+fn moments(tasks: impl Iterator<Item = (f64, f64, f64, f64)> + Clone) -> (f64, f64) {
+    let rows: f64 = tasks.clone().map(|(rows, ..)| rows).sum();
+    let mean = tasks.clone().map(|(rows, sum, _, pivot)| sum + rows * pivot).sum::<f64>() / rows;
+    // Σ (x − mean)² from sums around the pivot.
+    let squares = tasks.map(|(rows, sum, squares, pivot)| {
+        let shift = mean - pivot;
+        squares - shift * (2.0 * sum - rows * shift)
+    });
+    (mean, (squares.sum::<f64>() / rows).max(0.0))
 }
 
 /// The gradient of the convolution's input from that of its output, through relu and the first half of batch norm's
@@ -190,80 +222,81 @@ pub fn forward(
 /// # Panics
 /// Where a slice is too short, or `weights` were packed for another purpose, level or channel count.
 pub fn input_gradient(
-    _on: Machine<'_>,
-    _scratch: &mut Scratch,
+    on: Machine<'_>,
+    scratch: &mut Scratch,
     pictures: Pictures,
     gradient: Rows<'_>,
     weights: &Packed,
     result: InputGradient<'_>,
 ) {
-    let InputGradient { input, norm, mean, invstd, mut to, dgamma, dbeta } = result;
-    dgamma.fill(0.0);
-    dbeta.fill(0.0);
-    for (row, taps) in neighbours(pictures) {
-        for c in 0..input.channels {
-            let mut d = 0.0;
-            for (tap, from) in &taps {
-                for n in 0..gradient.channels {
-                    d += gradient.data[from * gradient.ld + n] * weights.at(n, c, 8 - tap);
-                }
-            }
-            let x = input.data[row * input.ld + c];
-            let v = if x * norm.scale[c] + norm.shift[c] <= 0.0 { 0.0 } else { d };
-            dgamma[c] += f64::from(v * (x - mean[c]) * invstd[c]);
-            dbeta[c] += f64::from(v);
-            match &mut to {
-                Destination::Store { data, ld } => data[row * *ld + c] = v,
-                Destination::Add { data, ld, gamma } => data[row * *ld + c] += gamma[c] * v,
-            }
+    let InputGradient { input: x, norm, mean, invstd, to, dgamma, dbeta } = result;
+    let (form, _) = weights.parts();
+    assert!(
+        form.transposed && form.level == on.level && form.depth == gradient.channels,
+        "conv3x3: the weights are packed for another pass, level or gradient"
+    );
+    assert!(form.columns == x.channels, "conv3x3: the weights are packed for another input");
+    let (rows, width) = (pictures.rows(), padded(x.channels));
+    let input = Input { rows: gradient, norm: None };
+    input.check(rows);
+    Input { rows: x, norm: Some(norm) }.check(rows);
+    assert!(mean.len() >= width && invstd.len() >= width, "conv3x3: mean and invstd are padded");
+    assert!(dgamma.len() >= x.channels && dbeta.len() >= x.channels, "conv3x3: the sums are one a channel");
+    macro_rules! run {
+        ($add:literal, $data:ident, $ld:ident, $gamma:expr) => {{
+            check(rows, width, $ld, $data.len(), "input gradient");
+            let sink = Masked::<$add> {
+                input: x.data.as_ptr(),
+                ld_input: x.ld,
+                scale: norm.scale.as_ptr(),
+                shift: norm.shift.as_ptr(),
+                mean: mean.as_ptr(),
+                invstd: invstd.as_ptr(),
+                gamma: $gamma,
+                to: Shared($data.as_mut_ptr()),
+                ld: $ld,
+                stride: width,
+            };
+            engine::run(scratch, &engine::Job { on, pictures, input, weights, sink })
+        }};
+    }
+    let sums = match to {
+        Destination::Store { data, ld } => run!(false, data, ld, std::ptr::null()),
+        Destination::Add { data, ld, gamma } => {
+            assert!(gamma.len() >= width, "conv3x3: gamma is padded");
+            run!(true, data, ld, gamma.as_ptr())
+        }
+    };
+    for column in 0..x.channels {
+        (dgamma[column], dbeta[column]) = (0.0, 0.0);
+        for (_, gamma, beta, _) in sums.of(column) {
+            dgamma[column] += gamma;
+            dbeta[column] += beta;
         }
     }
 }
 
-/// The gradient of the weights, \[outputs, inputs, 3, 3\] in `to`, from that of the output and the forward's input.
-///
-/// # Panics
-/// Where a slice is too short.
-pub fn weight_gradient(
-    _on: Machine<'_>,
-    _scratch: &mut Scratch,
-    _algorithm: Algorithm,
-    pictures: Pictures,
-    gradient: Rows<'_>,
-    input: Input<'_>,
-    to: &mut [f32],
-) {
-    to.fill(0.0);
-    let channels = input.rows.channels;
-    for (row, taps) in neighbours(pictures) {
-        for (tap, from) in taps {
-            for n in 0..gradient.channels {
-                for c in 0..channels {
-                    to[(n * channels + c) * 9 + tap] +=
-                        gradient.data[row * gradient.ld + n] * activated(&input, from, c);
-                }
-            }
+impl Input<'_> {
+    /// Panics unless padded rows can be read, and the norm's vectors.
+    fn check(&self, rows: usize) {
+        let width = padded(self.rows.channels);
+        check(rows, width, self.rows.ld, self.rows.data.len(), "input");
+        if let Some(norm) = self.norm {
+            assert!(
+                norm.scale.len() >= width && norm.shift.len() >= width,
+                "conv3x3: scale and shift are padded"
+            );
         }
     }
 }
 
-fn activated(input: &Input<'_>, row: usize, channel: usize) -> f32 {
-    let x = input.rows.data[row * input.rows.ld + channel];
-    match input.norm {
-        Some(norm) => (x * norm.scale[channel] + norm.shift[channel]).max(0.0),
-        None => x,
-    }
+/// Panics unless `rows` rows of `width`, `ld` apart, fit into `len`.
+fn check(rows: usize, width: usize, ld: usize, len: usize, what: &str) {
+    assert!(width > 0, "conv3x3: no channels in {what}");
+    assert!(rows < 2 || ld >= width, "conv3x3: rows of {width} overlap in {what}: ld is {ld}");
+    let needed = if rows == 0 { 0 } else { (rows - 1) * ld + width };
+    assert!(len >= needed, "conv3x3: {what} is {len} long, {needed} needed");
 }
 
-/// Each row, and the rows that its taps read.
-fn neighbours(pictures: Pictures) -> impl Iterator<Item = (usize, Vec<(usize, usize)>)> {
-    let Pictures { height, width, .. } = pictures;
-    (0..pictures.rows()).map(move |row| {
-        let (y, x) = (row / width % height, row % width);
-        let taps = (0..9)
-            .filter(|tap| (1..=height).contains(&(y + tap / 3)) && (1..=width).contains(&(x + tap % 3)))
-            .map(|tap| (tap, (row + tap / 3 * width + tap % 3) - width - 1))
-            .collect();
-        (row, taps)
-    })
-}
+#[cfg(test)]
+mod tests;
