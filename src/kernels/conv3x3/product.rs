@@ -72,17 +72,21 @@ impl<const MR: usize, const HALF: usize, const NV: usize, const LDA: usize> Bloc
         // SAFETY: the caller's.
         unsafe {
             let to = product.to.add(point * product.to_point + row * NV * V::LANES);
-            let mut acc = if product.add || (product.to_point == 0 && point > 0) {
-                tile::load::<V, R, NV>(to, NV * V::LANES)
-            } else {
-                tile::zeros()
-            };
+            let mut acc = tile::zeros::<V, R, NV>();
             tile::rows::<V, R, NV, LDA>(
                 product.from.add(point * product.from_point + row * LDA),
                 product.weights.add(point * product.weights_point),
                 product.depth,
                 &mut acc,
             );
+            // Added here and not loaded there: a tile that begins as one of two things does not stay in registers.
+            if product.add || (product.to_point == 0 && point > 0) {
+                for (i, row) in acc.iter_mut().enumerate() {
+                    for (j, value) in row.iter_mut().enumerate() {
+                        *value = value.add(V::load(to.add((i * NV + j) * V::LANES)));
+                    }
+                }
+            }
             tile::store(&acc, to, NV * V::LANES);
         }
     }
