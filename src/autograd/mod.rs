@@ -17,6 +17,7 @@ mod error;
 mod ffi;
 mod function;
 mod ops;
+mod slices;
 mod threads;
 
 pub use autocast::{cpu_autocast_enabled, with_cpu_autocast};
@@ -25,4 +26,5 @@ pub use engine::{backward, grad, run_backward, Options};
 pub use error::{AutogradError, BoxError, Pass, Result};
 pub use function::{apply, Function};
 pub use ops::{convolution_backward, native_batch_norm_backward, BatchNorm, Convolution};
+pub(crate) use slices::{f32_slice, Buffer};
 pub use threads::{num_threads, parallel_for, LibtorchThreads};

@@ -9,6 +9,7 @@
 //! every other type and device ([`Kernels`]). Source: Huang et al. 2017 (the network); Pleiss et al. 2017, *Memory-Efficient
 //! Implementation of DenseNets* (what need not be kept).
 
+mod fast;
 mod generic;
 mod kept;
 mod norm;
@@ -23,13 +24,18 @@ use super::error::{ModelError, Result};
 use super::transition::Transition;
 use plan::{End, Plan};
 use stage::Stage;
+use std::sync::{Arc, Mutex};
 use tch::Tensor;
 
 /// What the fused passes of one network share.
 #[derive(Debug, Default)]
 pub(super) struct Engine {
     pub kernels: Kernels,
+    scratch: SharedScratch,
 }
+
+/// A pass holds the lock while it runs: one network's passes share the memory one after another.
+type SharedScratch = Arc<Mutex<Option<fast::Scratch>>>;
 
 /// How one pass runs.
 #[derive(Clone, Copy)]
@@ -71,7 +77,8 @@ impl Engine {
         let (plan, inputs) =
             Plan::new(&features.blocks[index], end, xs, run.train, run.keep_bottlenecks, tap);
         let mut outputs =
-            crate::autograd::apply(Stage::new(plan, &inputs, &self.kernels), &inputs)?.into_iter();
+            crate::autograd::apply(Stage::new(plan, &inputs, self.kernels, &self.scratch), &inputs)?
+                .into_iter();
         let mut output = outputs.next().unwrap_or_default();
         if let Some(transition) = transition.filter(|transition| dropped(transition)) {
             let dense = transition.conv.try_forward(&output.f_relu_()?)?;
