@@ -16,6 +16,8 @@ mod engine;
 mod error;
 mod ffi;
 mod function;
+mod gradcheck;
+mod memory;
 mod ops;
 mod threads;
 
@@ -24,5 +26,7 @@ pub use context::Context;
 pub use engine::{backward, grad, run_backward, Options};
 pub use error::{AutogradError, BoxError, Pass, Result};
 pub use function::{apply, Function};
+pub use gradcheck::{gradcheck, Tolerance};
+pub use memory::{count_cpu_memory, MemoryCount};
 pub use ops::{convolution_backward, native_batch_norm_backward, BatchNorm, Convolution};
 pub use threads::{num_threads, parallel_for, LibtorchThreads};

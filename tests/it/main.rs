@@ -1,5 +1,6 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod autograd;
 mod cli;
 mod dependent;
 mod formats;
