@@ -8,6 +8,7 @@
 //! - [`parity`]: is this the network PyTorch ran?
 //! - [`measure`]: what a training step costs here.
 //! - [`runtime`]: libtorch's devices, threads and memory.
+//! - [`autograd`]: custom autograd functions for tch.
 //!
 //! ```
 //! use densenet::tch::Device;
@@ -22,6 +23,7 @@
 
 #![deny(rustdoc::broken_intra_doc_links)]
 
+pub mod autograd;
 pub mod checkpoint;
 pub mod kernels;
 pub mod measure;

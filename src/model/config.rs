@@ -97,9 +97,11 @@ pub enum Memory {
     Standard,
     /// torchvision's `memory_efficient=True`. Not available yet: building such a network is an error.
     Efficient,
-    /// A block's features and `conv1` outputs. Not available yet.
+    /// A block's features and `conv1` outputs: memory linear in depth, and faster kernels on the CPU. Numbers differ from
+    /// `Standard` by roundings (logits by 1e-5 relative), in every mode of the network, not only in training. Second
+    /// derivatives are refused.
     Fused,
-    /// A block's features. Not available yet.
+    /// As `Fused`, but keeps a block's features alone and computes `conv1`'s outputs again.
     Minimal,
 }
 
@@ -230,7 +232,7 @@ impl DenseNetConfig {
                 }
             }
         }
-        if self.memory != Memory::Standard {
+        if self.memory == Memory::Efficient {
             return Err(ModelError::config(
                 "memory",
                 format!("{:?}", self.memory),
