@@ -30,6 +30,16 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, lanes: usize) {
+        // SAFETY: the caller's, and see the type.
+        unsafe {
+            let index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes.min(8) as i32), index);
+            _mm256_maskstore_ps(to, mask, self.0)
+        }
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: see the type.
         Avx2(unsafe { _mm256_add_ps(self.0, other.0) })

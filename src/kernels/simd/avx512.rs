@@ -30,6 +30,13 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, lanes: usize) {
+        let mask = (1u32 << lanes.min(16)) - 1;
+        // SAFETY: the caller's, and see the type.
+        unsafe { _mm512_mask_storeu_ps(to, mask as __mmask16, self.0) }
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: see the type.
         Avx512(unsafe { _mm512_add_ps(self.0, other.0) })

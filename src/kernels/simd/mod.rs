@@ -26,6 +26,11 @@ pub trait Vector: Copy + Send + Sync + 'static {
     /// # Safety
     /// [`Self::LANES`] f32 can be written at `to`, at any alignment.
     unsafe fn store(self, to: *mut f32);
+    /// The first `lanes` lanes; all of them if `lanes` is more.
+    ///
+    /// # Safety
+    /// min(`lanes`, [`Self::LANES`]) f32 can be written at `to`, at any alignment.
+    unsafe fn store_first(self, to: *mut f32, lanes: usize);
     /// Lane by lane.
     fn add(self, other: Self) -> Self;
     /// Lane by lane.

@@ -36,6 +36,14 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, lanes: usize) {
+        for (i, lane) in self.0.into_iter().enumerate().take(lanes) {
+            // SAFETY: the caller's.
+            unsafe { to.add(i).write(lane) }
+        }
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
     }

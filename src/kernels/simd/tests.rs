@@ -74,3 +74,30 @@ fn the_portable_level_is_everywhere_and_the_best_comes_first() {
     assert_eq!(levels[0], Level::best());
     assert!(levels.iter().all(|level| super::super::PAD.is_multiple_of(level.lanes())));
 }
+
+/// Stores the first lanes of a vector of ones into zeros.
+struct First(usize);
+
+impl Kernel for First {
+    type Output = Vec<f32>;
+    #[inline(always)]
+    fn run<V: Vector>(self) -> Vec<f32> {
+        let mut to = vec![0.0; V::LANES];
+        // SAFETY: `to` holds a vector.
+        unsafe { V::splat(1.0).store_first(to.as_mut_ptr(), self.0) }
+        to
+    }
+}
+
+#[test]
+fn store_first_writes_the_lanes_it_is_told_and_no_other() {
+    for level in Level::available() {
+        for lanes in 0..20 {
+            let to = level.run(First(lanes));
+            assert!(
+                to.iter().enumerate().all(|(i, x)| (*x == 1.0) == (i < lanes)),
+                "{level}, {lanes}: {to:?}"
+            );
+        }
+    }
+}
