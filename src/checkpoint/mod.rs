@@ -3,6 +3,7 @@
 //! bytes → opcodes → inert tree → views (name, dtype, shape, strides, range) → checks → tensors. Knows nothing of
 //! networks: [`crate::model`] hands out named tensors, this room fills them.
 
+mod convert;
 mod copy;
 mod error;
 mod find;
@@ -29,6 +30,7 @@ mod tensors;
 mod write;
 mod zip_archive;
 
+pub use convert::{convert, ConvertOptions, Converted, KeyStyle};
 pub use error::{CheckpointError, Result};
 pub use foreign::ForeignFile;
 pub use infer::{infer, InferredConfig, InferredStem};
@@ -40,4 +42,4 @@ pub use rename::{DropRule, Rename, RenameRule, When, DROPS, RENAMES};
 pub use report::{Hint, LoadReport, Misshaped};
 pub use state_dict::{Format, StateDict, TensorView};
 pub(crate) use write::write_atomically;
-pub use write::write_safetensors;
+pub use write::{write, write_pth, write_safetensors, Entry, WriteFormat};
