@@ -62,13 +62,23 @@ pub enum CheckpointError {
         /// The prefixes under which there are networks.
         found: Vec<String>,
     },
-    /// A rename's pattern is no regular expression.
-    #[error("the rename pattern {pattern:?} is no regular expression: {reason}")]
+    /// A rename that cannot be read.
+    #[error("the rename {rename:?} cannot be used: {reason}")]
     BadRename {
-        /// The pattern.
-        pattern: String,
-        /// The parser's words.
+        /// The rename, as `PATTERN=>REPLACEMENT`.
+        rename: String,
+        /// What is wrong.
         reason: String,
+    },
+    /// A network that cannot be built here whatever its tensors are called.
+    #[error("{}cannot be used, as {name} shows: {reason}", if origin.is_empty() { "the file ".to_string() } else { format!("a network of {origin} ") })]
+    Refused {
+        /// The tensor that shows it.
+        name: String,
+        /// Whose network it is; empty where anybody's may be like that.
+        origin: &'static str,
+        /// Why, and the way out.
+        reason: &'static str,
     },
     /// The list of tensors to fill names one twice.
     #[error("the list of tensors to fill holds {name} twice")]

@@ -206,7 +206,7 @@ fn width(name: &str, shape: &[i64], index: usize) -> Result<i64> {
     }
 }
 
-fn contradiction(name: &str, shape: &[i64], expected: &str, because: &str) -> CheckpointError {
+pub(super) fn contradiction(name: &str, shape: &[i64], expected: &str, because: &str) -> CheckpointError {
     CheckpointError::Contradiction {
         name: name.to_string(),
         shape: shape.to_vec(),

@@ -143,7 +143,7 @@ type Pair<'a> = (&'a Tensor, &'a TensorView);
 
 fn match_up<'a>(
     targets: &Targets<'a>,
-    file: &Normalized<'a>,
+    file: &'a Normalized<'a>,
     head: Head,
 ) -> Result<(LoadReport, Vec<Pair<'a>>)> {
     let mut report = LoadReport {
@@ -183,7 +183,7 @@ fn match_up<'a>(
             continue;
         }
         check_convertible(tensor.original, tensor.view.kind(), target.tensor.kind())?;
-        pairs.push((target.tensor, tensor.view));
+        pairs.push((target.tensor, tensor.view.as_ref()));
     }
     report.loaded = pairs.len();
     let mut wanting: Vec<(&str, Vec<i64>)> = Vec::new();
