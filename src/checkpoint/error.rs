@@ -177,12 +177,44 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// A dtype that the format has no name for.
-    #[error("tensor {tensor} is {kind:?}, which safetensors cannot hold")]
+    #[error("tensor {tensor} is {kind:?}, which {format} cannot hold: convert it to another dtype first")]
     UnsupportedKind {
         /// The tensor's name.
         tensor: String,
         /// Its dtype.
         kind: tch::Kind,
+        /// The format.
+        format: &'static str,
+    },
+    /// A name that the format cannot hold.
+    #[error("the name {tensor:?} {problem}: rename the tensor or choose another format")]
+    UnwritableName {
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Two tensors to write have one name.
+    #[error("two of the tensors to write are called {name}: rename one of them")]
+    DuplicateEntry {
+        /// The name.
+        name: String,
+    },
+    /// Numbers of a tensor are finite and would not be in the dtype asked for.
+    #[error("tensor {tensor} holds {value:e}, which {kind:?} cannot: choose bf16 or f32")]
+    Overflow {
+        /// The tensor's name.
+        tensor: String,
+        /// The largest of the numbers.
+        value: f64,
+        /// The dtype.
+        kind: tch::Kind,
+    },
+    /// A file whose ending names no format.
+    #[error("{} ends in none of .pth, .pt, .bin, .ckpt, .safetensors and .ot: name the format", path.display())]
+    UnknownEnding {
+        /// The file.
+        path: std::path::PathBuf,
     },
 
     /// A libtorch operation failed.

@@ -3,6 +3,7 @@
 //! bytes → opcodes → inert tree → views (name, dtype, shape, strides, range) → checks → tensors. Knows nothing of
 //! networks: [`crate::model`] hands out named tensors, this room fills them.
 
+mod convert;
 mod copy;
 mod error;
 mod find;
@@ -31,6 +32,7 @@ mod user_rename;
 mod write;
 mod zip_archive;
 
+pub use convert::{convert, ConvertOptions, Converted, KeyStyle};
 pub use error::{CheckpointError, Result};
 pub use foreign::ForeignFile;
 pub use infer::{infer, InferredConfig, InferredStem};
@@ -43,4 +45,4 @@ pub use rules::{Action, InputPreset, Need, OutputLabels, RenameRule, RENAMES};
 pub use state_dict::{Format, StateDict, TensorView};
 pub use user_rename::Rename;
 pub(crate) use write::write_atomically;
-pub use write::write_safetensors;
+pub use write::{write, write_pth, write_safetensors, Entry, WriteFormat};

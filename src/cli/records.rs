@@ -48,3 +48,25 @@ pub struct Initialized<'a> {
     pub seed: i64,
     pub parameters: i64,
 }
+
+#[derive(Serialize)]
+pub struct Conversion<'a> {
+    pub input: &'a str,
+    pub output: String,
+    pub format: Format,
+    /// Of the file written.
+    pub bytes: u64,
+    pub tensors: Vec<ConvertedTensors>,
+    pub stripped_prefix: Option<&'a str>,
+    pub origin: Option<&'a str>,
+    pub renamed: usize,
+    pub dropped: &'a [Dropped],
+    /// The sidecar written beside it.
+    pub sidecar: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct ConvertedTensors {
+    pub dtype: &'static str,
+    pub count: usize,
+}

@@ -1,11 +1,11 @@
 //! `densenet weights inspect`
 
+use super::dtype_name;
 use crate::cli::output::Output;
 use crate::cli::records::{Inspected, InspectedTensor};
 use anyhow::Result;
 use densenet::checkpoint::{self, NameOptions, StateDict};
 use densenet::model::DenseNetConfig;
-use densenet::tch::Kind;
 use densenet::weights::WeightsSource;
 
 #[derive(clap::Args)]
@@ -44,27 +44,10 @@ pub fn run(args: &Args, output: &mut Output) -> Result<()> {
         tensors: dict
             .tensors
             .iter()
-            .map(|(name, view)| InspectedTensor { name, dtype: dtype(view.kind()), shape: view.shape() })
+            .map(|(name, view)| InspectedTensor { name, dtype: dtype_name(view.kind()), shape: view.shape() })
             .collect(),
     };
     output.record(&record, || text(&record, &dict))
-}
-
-/// torch's name of a dtype.
-fn dtype(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Float => "float32",
-        Kind::Double => "float64",
-        Kind::Half => "float16",
-        Kind::BFloat16 => "bfloat16",
-        Kind::Int64 => "int64",
-        Kind::Int => "int32",
-        Kind::Int16 => "int16",
-        Kind::Int8 => "int8",
-        Kind::Uint8 => "uint8",
-        Kind::Bool => "bool",
-        _ => "other",
-    }
 }
 
 fn text(record: &Inspected, dict: &StateDict) -> String {
