@@ -79,6 +79,11 @@ impl TensorView {
         TensorView { order: Some(Order { dimension, index }), ..self.clone() }
     }
 
+    /// The same tensor as it lies in the file.
+    pub(super) fn in_file_order(&self) -> Self {
+        TensorView { order: None, ..self.clone() }
+    }
+
     /// The dtype in the file.
     pub fn kind(&self) -> Kind {
         self.kind
