@@ -94,7 +94,11 @@ pub fn convert<'a>(dict: &'a StateDict, options: &ConvertOptions) -> Result<Conv
     }
     if entries.is_empty() && options.strip_head {
         let names = dict.tensors.iter().map(|(name, _)| name.clone()).collect();
-        return Err(CheckpointError::NotDenseNet { missing: "features.conv0.weight".to_string(), names });
+        return Err(CheckpointError::NotDenseNet {
+            missing: "features.conv0.weight".to_string(),
+            names,
+            hints: Vec::new(),
+        });
     }
     let stripped_prefix = all.stripped_prefix.filter(|_| options.keys != KeyStyle::AsIs);
     Ok(Converted { entries, dropped, stripped_prefix, origin, renamed })

@@ -1,7 +1,7 @@
 //! What can go wrong in `checkpoint`.
 
 use super::read_error::{Origin, ReadError};
-use super::report::LoadReport;
+use super::report::{Hint, LoadReport};
 use tch::Kind;
 
 /// Errors of [`crate::checkpoint`].
@@ -107,12 +107,19 @@ pub enum CheckpointError {
 
     // --- inferring a configuration ---
     /// The names are not a DenseNet's.
-    #[error("these tensors are no DenseNet's: there is no {missing}; found {} tensors{}", names.len(), examples(names))]
+    #[error(
+        "these tensors are no DenseNet's: there is no {missing}; found {} tensors{}{}",
+        names.len(),
+        examples(names),
+        hints.iter().map(|hint| format!("; {hint}")).collect::<String>()
+    )]
     NotDenseNet {
         /// The name that was looked for.
         missing: String,
         /// All names there are.
         names: Vec<String>,
+        /// What they look like.
+        hints: Vec<Hint>,
     },
     /// A convolution of another number of dimensions.
     #[error("{name} is {shape:?}, a {}-D convolution's weight: only networks for pictures (2-D) can be built", shape.len() as i64 - 2)]

@@ -5,6 +5,7 @@
 
 use super::copy;
 use super::error::{CheckpointError, Result};
+use super::infer::infer;
 use super::normalize::{normalize, NameOptions, Normalized};
 use super::prefix;
 use super::report::{Hint, LoadReport, Misshaped};
@@ -207,6 +208,16 @@ fn match_up<'a>(
     }
     if unwanted_classifier {
         report.hints.push(Hint::UnwantedClassifier);
+    }
+    let ours = |name: &String| {
+        targets.by_name.get(name.as_str()).is_some_and(|&index| in_backbone(targets.all[index].bare))
+    };
+    if report.missing.iter().any(ours) || report.misshaped.iter().any(|wrong| ours(&wrong.name)) {
+        // A file whose own tensors fit each other is another network, not a damaged one.
+        if let Ok(whole) = infer(file) {
+            report.hints.push(Hint::OtherNetwork { network: whole.describe() });
+            return Ok((report, pairs));
+        }
     }
     let wanting: Vec<Named> = wanting.iter().map(|(name, shape)| (*name, &shape[..])).collect();
     report.hints.extend(suggest(&wanting, &left_over));

@@ -13,6 +13,7 @@ mod infer;
 mod legacy;
 mod load;
 mod modules;
+mod nearest;
 mod normalize;
 mod open;
 mod pickle;

@@ -235,6 +235,8 @@ pub struct StateDict {
     pub foreign_globals: Vec<String>,
     /// Text the file carries beside the tensors (safetensors' `__metadata__`), sorted by key.
     pub metadata: Vec<(String, String)>,
+    /// Short values that stood beside the state dict (`arch`, `epoch`), as text, sorted by key.
+    pub beside: Vec<(String, String)>,
     /// Tensors in the file's order.
     pub tensors: Vec<(String, TensorView)>,
 }
@@ -247,6 +249,7 @@ impl StateDict {
             root: None,
             foreign_globals: Vec::new(),
             metadata: Vec::new(),
+            beside: Vec::new(),
             tensors: tensors.into_iter().map(|(name, tensor)| (name, tensor.into())).collect(),
         }
     }
