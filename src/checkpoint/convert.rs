@@ -81,7 +81,12 @@ pub fn convert<'a>(dict: &'a StateDict, options: &ConvertOptions) -> Result<Conv
         if name != tensor.original.strip_prefix(prefix).unwrap_or(tensor.original) {
             renamed += 1;
         }
-        let entry = Entry::of_view(name, tensor.view);
+        let view = match options.keys {
+            // Under the file's own names channels stay in the file's own order.
+            KeyStyle::AsIs => Cow::Owned(tensor.view.in_file_order()),
+            _ => tensor.view,
+        };
+        let entry = Entry::of(name, view);
         entries.push(match options.kind {
             Some(kind) => entry.in_kind(kind),
             None => entry,
@@ -89,7 +94,11 @@ pub fn convert<'a>(dict: &'a StateDict, options: &ConvertOptions) -> Result<Conv
     }
     if entries.is_empty() && options.strip_head {
         let names = dict.tensors.iter().map(|(name, _)| name.clone()).collect();
-        return Err(CheckpointError::NotDenseNet { missing: "features.conv0.weight".to_string(), names });
+        return Err(CheckpointError::NotDenseNet {
+            missing: "features.conv0.weight".to_string(),
+            names,
+            hints: Vec::new(),
+        });
     }
     let stripped_prefix = all.stripped_prefix.filter(|_| options.keys != KeyStyle::AsIs);
     Ok(Converted { entries, dropped, stripped_prefix, origin, renamed })

@@ -1,7 +1,7 @@
 //! What can go wrong in `checkpoint`.
 
 use super::read_error::{Origin, ReadError};
-use super::report::LoadReport;
+use super::report::{Hint, LoadReport};
 use tch::Kind;
 
 /// Errors of [`crate::checkpoint`].
@@ -62,13 +62,23 @@ pub enum CheckpointError {
         /// The prefixes under which there are networks.
         found: Vec<String>,
     },
-    /// A rename's pattern is no regular expression.
-    #[error("the rename pattern {pattern:?} is no regular expression: {reason}")]
+    /// A rename that cannot be read.
+    #[error("the rename {rename:?} cannot be used: {reason}")]
     BadRename {
-        /// The pattern.
-        pattern: String,
-        /// The parser's words.
+        /// The rename, as `PATTERN=>REPLACEMENT`.
+        rename: String,
+        /// What is wrong.
         reason: String,
+    },
+    /// A network that cannot be built here whatever its tensors are called.
+    #[error("{}cannot be used, as {name} shows: {reason}", if origin.is_empty() { "the file ".to_string() } else { format!("a network of {origin} ") })]
+    Refused {
+        /// The tensor that shows it.
+        name: String,
+        /// Whose network it is; empty where anybody's may be like that.
+        origin: &'static str,
+        /// Why, and the way out.
+        reason: &'static str,
     },
     /// The list of tensors to fill names one twice.
     #[error("the list of tensors to fill holds {name} twice")]
@@ -97,12 +107,19 @@ pub enum CheckpointError {
 
     // --- inferring a configuration ---
     /// The names are not a DenseNet's.
-    #[error("these tensors are no DenseNet's: there is no {missing}; found {} tensors{}", names.len(), examples(names))]
+    #[error(
+        "these tensors are no DenseNet's: there is no {missing}; found {} tensors{}{}",
+        names.len(),
+        examples(names),
+        hints.iter().map(|hint| format!("; {hint}")).collect::<String>()
+    )]
     NotDenseNet {
         /// The name that was looked for.
         missing: String,
         /// All names there are.
         names: Vec<String>,
+        /// What they look like.
+        hints: Vec<Hint>,
     },
     /// A convolution of another number of dimensions.
     #[error("{name} is {shape:?}, a {}-D convolution's weight: only networks for pictures (2-D) can be built", shape.len() as i64 - 2)]

@@ -5,6 +5,7 @@ mod doctor;
 mod output;
 mod parity;
 mod pictures;
+mod reading;
 mod records;
 mod weights;
 

@@ -1,6 +1,7 @@
 //! What a file of weights does not say itself.
 
 use super::error::{Result, WeightsError};
+use super::options::Outputs;
 use crate::model::DenseNetConfig;
 use crate::transforms::ImageClassification;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ pub struct Sidecar {
     pub categories: Vec<String>,
     /// How pictures become inputs; torchvision's ImageNet preset where absent.
     pub transforms: Option<ImageClassification>,
+    /// What the outputs mean; where absent, classes, or labels where the file's origin is known for them.
+    pub outputs: Option<Outputs>,
     /// Figures such as `test_top1` (0 to 1), as whoever trained the weights measured them.
     pub metrics: serde_json::Map<String, serde_json::Value>,
     /// Data, recipe, seed and the like.

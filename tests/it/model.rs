@@ -18,6 +18,7 @@ pub fn variants() -> Vec<(String, DenseNetConfig)> {
     variants.push(("c 40-24 lua, gray".into(), lua.build().unwrap()));
     variants.push(("b 40-12".into(), Cifar::new(40, 12).bottleneck(true).build().unwrap()));
     variants.push(("deep stem, two blocks".into(), DenseNetConfig { stem: Stem::Deep, ..small(2) }));
+    variants.push(("blurred deep stem".into(), DenseNetConfig { stem: Stem::DeepBlur, ..small(2) }));
     variants
 }
 

@@ -21,14 +21,18 @@ pub struct Entry<'a> {
 
 #[derive(Debug, Clone)]
 enum Numbers<'a> {
-    View(&'a TensorView),
+    View(Cow<'a, TensorView>),
     Tensor(&'a Tensor),
 }
 
 impl<'a> Entry<'a> {
     /// A tensor of a state dict, as it is there.
     pub fn of_view(name: impl Into<Cow<'a, str>>, view: &'a TensorView) -> Self {
-        Entry { name: name.into(), kind: view.kind(), numbers: Numbers::View(view) }
+        Self::of(name.into(), Cow::Borrowed(view))
+    }
+
+    pub(in crate::checkpoint) fn of(name: Cow<'a, str>, view: Cow<'a, TensorView>) -> Self {
+        Entry { name, kind: view.kind(), numbers: Numbers::View(view) }
     }
 
     /// A tensor in memory, on any device.
@@ -51,7 +55,7 @@ impl<'a> Entry<'a> {
 
     /// The shape.
     pub fn shape(&self) -> Vec<i64> {
-        match self.numbers {
+        match &self.numbers {
             Numbers::View(view) => view.shape().to_vec(),
             Numbers::Tensor(tensor) => tensor.size(),
         }
@@ -59,7 +63,7 @@ impl<'a> Entry<'a> {
 
     /// Bytes it takes in the file.
     pub(super) fn len(&self) -> u64 {
-        let numel = match self.numbers {
+        let numel = match &self.numbers {
             Numbers::View(view) => view.numel(),
             Numbers::Tensor(tensor) => tensor.numel(),
         };
@@ -67,8 +71,8 @@ impl<'a> Entry<'a> {
     }
 
     /// The numbers as bytes, contiguous, little-endian; where they lie already, if they lie so in the source.
-    pub(super) fn bytes(&self) -> Result<Cow<'a, [u8]>> {
-        let tensor = match self.numbers {
+    pub(super) fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        let tensor = match &self.numbers {
             Numbers::View(view) => {
                 let in_place = view.in_place().filter(|_| view.kind() == self.kind);
                 if let (Some(bytes), true) = (in_place, cfg!(target_endian = "little")) {

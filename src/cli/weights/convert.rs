@@ -2,9 +2,11 @@
 
 use super::dtype_name;
 use crate::cli::output::Output;
+use crate::cli::reading;
 use crate::cli::records::{Conversion, ConvertedTensors};
 use anyhow::{bail, Context, Result};
-use densenet::checkpoint::{self, ConvertOptions, Converted, KeyStyle, NameOptions, WriteFormat};
+use densenet::checkpoint::{self, ConvertOptions, Converted, KeyStyle, WriteFormat};
+use densenet::model::Memory;
 use densenet::tch::Kind;
 use densenet::weights::{Sidecar, WeightsSource};
 use std::collections::BTreeMap;
@@ -30,9 +32,8 @@ pub struct Args {
     /// Leave out the head: everything outside `features.`
     #[arg(long)]
     strip_head: bool,
-    /// Which of several networks in the file, by the prefix of its names
-    #[arg(long, value_name = "PREFIX")]
-    prefix: Option<String>,
+    #[command(flatten)]
+    reading: reading::Args,
     /// Write over an existing file; it may be IN itself
     #[arg(long)]
     force: bool,
@@ -105,15 +106,16 @@ pub fn run(args: &Args, output: &mut Output) -> Result<()> {
         bail!("{} exists already: --force writes over it", args.output.display());
     }
     let source = WeightsSource::resolve(&args.input)?;
-    let dict = source.open()?;
+    let reading = args.reading.options(Memory::Standard);
+    let dict = source.open_with(&reading)?;
     let options = ConvertOptions {
-        names: NameOptions { prefix: args.prefix.clone(), ..NameOptions::default() },
+        names: args.reading.names(),
         keys: args.key_style.into(),
         kind: args.dtype.map(Kind::from),
         strip_head: args.strip_head,
     };
     let converted = checkpoint::convert(&dict, &options).with_context(|| source.name())?;
-    let sidecar = sidecar(args, &source)?;
+    let sidecar = sidecar(args, &source, source.full_sidecar(&dict, &reading)?)?;
 
     let metadata: BTreeMap<String, String> = dict.metadata.iter().cloned().collect();
     if !metadata.is_empty() && !format.has_metadata() {
@@ -139,9 +141,9 @@ fn with_framework(mut metadata: BTreeMap<String, String>) -> BTreeMap<String, St
 }
 
 /// The sidecar to write beside the output; `None` where there is none, or where the input's serves both.
-fn sidecar(args: &Args, source: &WeightsSource) -> Result<Option<Sidecar>> {
+fn sidecar(args: &Args, source: &WeightsSource, known: Option<Sidecar>) -> Result<Option<Sidecar>> {
     let place = Sidecar::path_beside(&args.output);
-    let Some(mut sidecar) = source.sidecar()? else {
+    let Some(mut sidecar) = known else {
         if place.exists() {
             bail!(
                 "{} describes other weights than {}, which have no such file: move it away or choose another name",
@@ -153,14 +155,15 @@ fn sidecar(args: &Args, source: &WeightsSource) -> Result<Option<Sidecar>> {
     };
     let shared =
         matches!(source, WeightsSource::File(path) if same_file(&Sidecar::path_beside(path), &place));
-    if shared && args.strip_head {
+    if shared && args.strip_head && place.exists() {
         bail!(
             "{} would describe both {} and the weights without their head: choose another name",
             place.display(),
             source.name()
         );
     }
-    if shared {
+    // One that is there serves both files. One of what is known of IN's origin is written for both, if both are whole.
+    if shared && (place.exists() || args.strip_head) {
         return Ok(None);
     }
     if place.exists() && !args.force {
@@ -168,6 +171,7 @@ fn sidecar(args: &Args, source: &WeightsSource) -> Result<Option<Sidecar>> {
     }
     if args.strip_head {
         sidecar.categories.clear();
+        sidecar.outputs = None;
         if let Some(config) = &mut sidecar.config {
             config.num_classes = 0;
         }
