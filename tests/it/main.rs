@@ -11,4 +11,5 @@ mod predictor;
 mod shapes;
 mod support;
 mod surgery;
+mod writing;
 mod wrong_files;
