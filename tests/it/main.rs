@@ -12,4 +12,5 @@ mod predictor;
 mod shapes;
 mod support;
 mod surgery;
+mod writing;
 mod wrong_files;
