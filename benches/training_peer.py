@@ -84,9 +84,9 @@ def main():
         pictures = pictures.contiguous(memory_format=torch.channels_last)
     targets = torch.randint(classes, (args.batch_size,))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
     def forward():
         return F.cross_entropy(model(pictures), targets)
-
 
     before = memory("VmRSS")
     with open("/proc/self/clear_refs", "w") as peak:

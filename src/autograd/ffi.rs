@@ -148,6 +148,15 @@ extern "C" {
     pub(super) fn dn_autocast_set(wanted: Autocast, failure: *mut Failure) -> i32;
     pub(super) fn dn_autocast_enter(failure: *mut Failure) -> i32;
     pub(super) fn dn_autocast_leave(failure: *mut Failure) -> i32;
+    pub(super) fn dn_memory_start(
+        guard: *mut *mut c_void,
+        counter: *mut *const c_void,
+        failure: *mut Failure,
+    ) -> i32;
+    pub(super) fn dn_memory_stop(guard: *mut c_void);
+    pub(super) fn dn_memory_live(counter: *const c_void) -> i64;
+    pub(super) fn dn_memory_peak(counter: *const c_void) -> i64;
+    pub(super) fn dn_memory_restart_peak(counter: *mut c_void);
     pub(super) fn dn_num_threads() -> usize;
     pub(super) fn dn_parallel(
         tasks: usize,

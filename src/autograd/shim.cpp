@@ -17,6 +17,9 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -312,6 +315,43 @@ private:
   std::atomic<std::thread::id> running_{std::thread::id()};
 };
 
+// ------------------------------------------------------------------------------------------------------------ memory
+
+// What libtorch's CPU allocator reports on one thread while this is that thread's profiler. Atomic, because a backward
+// pass takes it along to autograd's threads.
+class MemoryCounter final : public c10::MemoryReportingInfoBase {
+public:
+  MemoryCounter()
+      : outer_(c10::ThreadLocalDebugInfo::current()),
+        outer_reporter_(dynamic_cast<c10::MemoryReportingInfoBase *>(
+            c10::ThreadLocalDebugInfo::get(c10::DebugInfoKind::PROFILER_STATE))) {}
+  void reportMemoryUsage(void *block, int64_t size, size_t allocated, size_t reserved, c10::Device device) override {
+    if (outer_reporter_ && outer_reporter_->memoryProfilingEnabled())
+      outer_reporter_->reportMemoryUsage(block, size, allocated, reserved, device);
+    if (!device.is_cpu())
+      return;
+    const int64_t now = live.fetch_add(size) + size;
+    int64_t highest = peak.load();
+    while (now > highest && !peak.compare_exchange_weak(highest, now)) {
+    }
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+  std::atomic<int64_t> live{0};
+  std::atomic<int64_t> peak{0};
+
+private:
+  // What was there before goes on hearing of everything; the first keeps the second alive.
+  std::shared_ptr<c10::ThreadLocalDebugInfo> outer_;
+  c10::MemoryReportingInfoBase *outer_reporter_;
+};
+
+struct MemoryGuard {
+  explicit MemoryGuard(const std::shared_ptr<MemoryCounter> &counter)
+      : counter(counter), guard(c10::DebugInfoKind::PROFILER_STATE, counter) {}
+  std::shared_ptr<MemoryCounter> counter;
+  c10::DebugInfoGuard guard;
+};
+
 RustNode *node_at(void *node) { return static_cast<RustNode *>(node); }
 
 } // namespace
@@ -521,7 +561,12 @@ int32_t dn_parallel(size_t tasks, void (*body)(void *context, size_t task), void
     // The memory is never touched: only the addresses that TensorIterator computes are read.
     static char origin;
     const auto bytes = at::from_blob(&origin, {static_cast<int64_t>(tasks)}, at::kByte);
-    auto iterator = at::TensorIteratorConfig().set_check_mem_overlap(false).add_output(bytes).build();
+    auto iterator = at::TensorIteratorConfig()
+                        .set_check_mem_overlap(false)
+                        .check_all_same_dtype(false)
+                        .resize_outputs(false)
+                        .add_output(bytes)
+                        .build();
     iterator.for_each(
         [&](char **data, const int64_t *strides, int64_t size0, int64_t size1) {
           for (int64_t row = 0; row < size1; ++row) {
@@ -531,6 +576,27 @@ int32_t dn_parallel(size_t tasks, void (*body)(void *context, size_t task), void
         },
         /*grain_size=*/1);
   });
+}
+
+// -------------------------------------------------------------------------------------------------------------- memory
+
+int32_t dn_memory_start(void **guard, const void **counter, Failure *failure) noexcept {
+  return guarded(failure, [&] {
+    auto created = std::make_unique<MemoryGuard>(std::make_shared<MemoryCounter>());
+    *counter = created->counter.get();
+    *guard = created.release();
+  });
+}
+
+void dn_memory_stop(void *guard) noexcept { delete static_cast<MemoryGuard *>(guard); }
+
+int64_t dn_memory_live(const void *counter) noexcept { return static_cast<const MemoryCounter *>(counter)->live; }
+
+int64_t dn_memory_peak(const void *counter) noexcept { return static_cast<const MemoryCounter *>(counter)->peak; }
+
+void dn_memory_restart_peak(void *counter) noexcept {
+  auto *memory = static_cast<MemoryCounter *>(counter);
+  memory->peak = memory->live.load();
 }
 
 } // extern "C"

@@ -7,6 +7,7 @@ mod memory;
 mod output;
 mod parity;
 mod pictures;
+mod reading;
 mod records;
 mod weights;
 

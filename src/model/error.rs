@@ -25,6 +25,14 @@ pub enum ModelError {
         /// The names there are.
         known: &'static str,
     },
+    /// A name that is no stem.
+    #[error("no stem is called {name:?}; known: {known}")]
+    UnknownStem {
+        /// The name as given.
+        name: String,
+        /// The names there are.
+        known: &'static str,
+    },
     /// An input tensor of the wrong rank, channel count or size.
     #[error("input is {got:?}, this network takes [N, {channels}, H, W], H and W at least {min}")]
     InputShape {

@@ -10,6 +10,7 @@
 //! `torchvision.models.densenet`.
 
 mod batch_norm;
+mod blur_pool;
 mod cifar;
 mod config;
 mod dense_block;

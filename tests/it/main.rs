@@ -1,5 +1,6 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod autograd;
 mod cli;
 mod dependent;
 mod formats;
@@ -12,4 +13,5 @@ mod predictor;
 mod shapes;
 mod support;
 mod surgery;
+mod writing;
 mod wrong_files;

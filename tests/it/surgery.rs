@@ -48,7 +48,7 @@ fn features_then_head_is_forward_and_changes_nothing_it_was_given() {
 
 #[test]
 fn intermediates_have_the_announced_shapes_and_never_change() {
-    for stem in [Stem::Imagenet, Stem::Small, Stem::Deep] {
+    for stem in Stem::ALL {
         let (_vs, network) = drawn(&DenseNetConfig { stem, ..small() });
         let xs = picture([1, 3, 64, 64]);
         let infos = network.feature_info();
@@ -171,7 +171,7 @@ fn the_module_trait_panics_with_the_same_words() {
 
 #[test]
 fn minimum_sizes_are_exactly_where_the_network_starts_to_run() {
-    for stem in [Stem::Imagenet, Stem::Small, Stem::Deep] {
+    for stem in Stem::ALL {
         for blocks in 1..=5 {
             let config = DenseNetConfig { stem, block_config: vec![1; blocks], ..small() };
             let (_vs, network) = drawn(&config);
