@@ -11,4 +11,5 @@ mod predictor;
 mod shapes;
 mod support;
 mod surgery;
+mod wild;
 mod wrong_files;
