@@ -14,4 +14,5 @@ mod shapes;
 mod support;
 mod surgery;
 mod writing;
+mod wild;
 mod wrong_files;
