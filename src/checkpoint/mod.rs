@@ -10,6 +10,7 @@ mod foreign;
 mod foreign_globals;
 mod infer;
 mod legacy;
+mod limits;
 mod load;
 mod modules;
 mod normalize;

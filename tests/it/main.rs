@@ -1,5 +1,6 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod attacks;
 mod cli;
 mod dependent;
 mod formats;
