@@ -8,5 +8,5 @@ libfuzzer_sys::fuzz_target!(|pickle: &[u8]| {
         ("m/data/1", &[0x40; 8]),
         ("m/version", b"3\n"),
     ]);
-    densenet_fuzz::checkpoint(&file);
+    densenet_fuzz::checkpoint(&file, 0);
 });

@@ -6,5 +6,5 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header);
     file.resize(file.len() + usize::from(*data), 0x3f);
-    densenet_fuzz::checkpoint(&file);
+    densenet_fuzz::checkpoint(&file, 0);
 });

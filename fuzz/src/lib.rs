@@ -3,8 +3,10 @@
 use densenet::checkpoint::{self, NameOptions, StateDict};
 use densenet::transforms::DecodeOptions;
 
-/// Memory that any file may take, however short: what 16 MB of inflated members need.
-const FREE: u64 = 40 << 20;
+/// Memory that any file may take, however short: the rename rules' own.
+const FREE: u64 = 8 << 20;
+/// What an archive may take beside that: a pickle of 1 MB and storages of 16 MB that were deflated.
+pub const INFLATED: u64 = 200 << 20;
 /// Bytes of memory for each byte of a file.
 const A_BYTE: u64 = 512;
 /// Tensors together larger than this are not copied out: that costs time and finds nothing.
@@ -12,8 +14,8 @@ const COPIED: usize = 1 << 16;
 /// The largest picture decoded.
 const PIXELS: u64 = 1 << 16;
 
-/// Opens a checkpoint, reads every tensor, and asks what network it belongs to.
-pub fn checkpoint(bytes: &[u8]) {
+/// Opens a checkpoint, which may take `more` memory than others, reads every tensor, and asks what network it belongs to.
+pub fn checkpoint(bytes: &[u8], more: u64) {
     let file = bytes.to_vec();
     let used = allocation_counter::measure(|| {
         let Ok(dict) = StateDict::from_bytes(file) else { return };
@@ -28,7 +30,7 @@ pub fn checkpoint(bytes: &[u8]) {
             let _ = checkpoint::infer(&normalized);
         }
     });
-    hold(bytes, used.bytes_max, 0);
+    hold(bytes, used.bytes_max, more);
 }
 
 /// Decodes a picture.

@@ -18,8 +18,10 @@ pub(super) const SHARING: u64 = 16;
 pub(super) const FREE_SHARING: u64 = 64 << 20;
 /// Deflated members may take this many times the file's length …
 pub(super) const INFLATION: u64 = 16;
-/// … and this many bytes.
+/// … and this many bytes …
 pub(super) const FREE_INFLATION: u64 = 16 << 20;
+/// … of which a pickle, whose values take many times its bytes, may have so many.
+pub(super) const FREE_PICKLE: u64 = 1 << 20;
 
 /// The error where `value` is larger than `max`.
 pub(super) fn check(what: &'static str, value: usize, max: usize) -> Result<(), ReadError> {

@@ -105,7 +105,7 @@ fn read_zip(source: &Arc<Source>, root: Option<&str>) -> std::result::Result<Sta
         ZipContent::Torch { root } => root,
         ZipContent::Legacy => {
             let member = &directory.members[0];
-            let max = MAX_ZIPPED_LEGACY.min(inflatable(source.len()));
+            let max = MAX_ZIPPED_LEGACY.min(inflatable(source.len(), limits::FREE_INFLATION));
             let bytes = content(source, member, max)?.into_owned();
             if recognize(&bytes).ok() != Some(Container::Legacy) {
                 return Err(ReadError::Foreign(ForeignFile::OtherZip { first: member.name.clone() }));

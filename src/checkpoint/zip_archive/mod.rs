@@ -61,7 +61,7 @@ impl Archive {
     /// The pickled object.
     pub(super) fn pickle(&self) -> Result<Cow<'_, [u8]>, ReadError> {
         let member = self.member("data.pkl").ok_or_else(|| self.missing("data.pkl"))?;
-        content(&self.source, member, MAX_PICKLE.min(inflatable(self.source.len())))
+        content(&self.source, member, MAX_PICKLE.min(inflatable(self.source.len(), limits::FREE_PICKLE)))
     }
 
     /// The archive's storages.
@@ -95,9 +95,9 @@ impl Archive {
     }
 }
 
-/// How much the deflated members of a file of this length may take together.
-pub(super) fn inflatable(length: usize) -> u64 {
-    (length as u64).saturating_mul(limits::INFLATION).max(limits::FREE_INFLATION)
+/// How much the deflated members of a file of this length may take together, at least `free`.
+pub(super) fn inflatable(length: usize, free: u64) -> u64 {
+    (length as u64).saturating_mul(limits::INFLATION).max(free)
 }
 
 /// A member's bytes, inflated if need be; its CRC is not looked at, as torch writes zeros there on request.
@@ -167,7 +167,9 @@ impl ZipStorages<'_> {
             return Ok(Storage::plain(key.to_string(), source.clone(), member.data.clone(), *swapped));
         }
         self.inflated = self.inflated.saturating_add(member.size);
-        for (value, max) in [(member.size, MAX_INFLATED), (self.inflated, inflatable(source.len()))] {
+        for (value, max) in
+            [(member.size, MAX_INFLATED), (self.inflated, inflatable(source.len(), limits::FREE_INFLATION))]
+        {
             if value > max {
                 let at = member.data.start as u64;
                 return Err(ReadError::LimitExceeded {
