@@ -1,6 +1,7 @@
 //! Integration tests: one binary, since each links libtorch.
 
 mod autograd;
+mod attacks;
 mod cli;
 mod dependent;
 mod formats;
