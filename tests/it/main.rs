@@ -1,10 +1,13 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod attacks;
+mod autograd;
 mod cli;
 mod dependent;
 mod downloads;
 mod fetch;
 mod formats;
+mod fused;
 mod loading;
 mod model;
 mod oracle;
@@ -15,4 +18,6 @@ mod shapes;
 mod support;
 mod surgery;
 mod web;
+mod wild;
+mod writing;
 mod wrong_files;

@@ -3,10 +3,10 @@
 use crate::cli::output::Output;
 use crate::cli::records::Initialized;
 use anyhow::{bail, Result};
-use densenet::checkpoint;
+use densenet::checkpoint::{self, Entry, WriteFormat};
 use densenet::model::{Arch, DenseNet, DenseNetConfig};
 use densenet::tch::{self, nn, Device};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -17,7 +17,7 @@ pub struct Args {
     /// Seed of libtorch's generator
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     seed: i64,
-    /// The file to write (.safetensors)
+    /// The file to write: .safetensors, .pth or .ot
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// Classes; 0 for a backbone without a head
@@ -32,9 +32,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<()> {
-    if args.output.extension().is_none_or(|ending| ending != "safetensors") {
-        bail!("{} must end in .safetensors, the format that is written", args.output.display());
-    }
+    let format = WriteFormat::of_path(&args.output)?;
     if args.output.exists() && !args.force {
         bail!("{} exists already: --force writes over it", args.output.display());
     }
@@ -43,12 +41,14 @@ pub fn run(args: &Args, output: &mut Output) -> Result<()> {
     tch::manual_seed(args.seed);
     let vs = nn::VarStore::new(Device::Cpu);
     let network = DenseNet::new(&vs.root(), &config)?;
-    let metadata = HashMap::from([
+    let metadata = BTreeMap::from([
         ("format".to_string(), "pt".to_string()),
         ("arch".to_string(), args.arch.to_string()),
         ("seed".to_string(), args.seed.to_string()),
     ]);
-    checkpoint::write_safetensors(&args.output, &network.named_tensors(), metadata)?;
+    let tensors = network.named_tensors();
+    let entries: Vec<Entry> = tensors.iter().map(|(name, tensor)| Entry::of_tensor(name, tensor)).collect();
+    checkpoint::write(&args.output, format, &entries, &metadata)?;
     let parameters = network.num_parameters();
     let record = Initialized {
         output: args.output.display().to_string(),

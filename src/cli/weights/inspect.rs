@@ -1,35 +1,37 @@
 //! `densenet weights inspect`
 
+use super::dtype_name;
 use crate::cli::output::Output;
+use crate::cli::reading;
 use crate::cli::records::{Inspected, InspectedTensor};
 use crate::cli::source;
 use anyhow::Result;
-use densenet::checkpoint::{self, NameOptions, StateDict};
-use densenet::model::DenseNetConfig;
-use densenet::tch::Kind;
+use densenet::checkpoint::StateDict;
+use densenet::model::{DenseNetConfig, Memory};
+use densenet::transforms::ImageClassification;
+use densenet::weights::Outputs;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// A checkpoint file, or a name from `weights list`, downloaded on first use
     #[arg(value_name = "FILE")]
     file: String,
+    #[command(flatten)]
+    reading: reading::Args,
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<()> {
     let source = source::weights(&args.file, None, output)?;
-    let dict = source.open()?;
-    let sidecar = source.sidecar()?;
-    let normalized = checkpoint::normalize(&dict, &NameOptions::default());
-    let inferred = match sidecar.as_ref().and_then(|sidecar| sidecar.config.clone()) {
-        Some(config) => Ok(config),
-        None => source.infer(&dict),
+    let options = args.reading.options(Memory::Standard);
+    let dict = source.open_with(&options)?;
+    let normalized = source.normalize(&dict, &options);
+    let description = match &normalized {
+        Ok(normalized) => {
+            source.describe_normalized(&dict, normalized, &options).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
     };
-    let (config, config_error) = match &inferred {
-        Ok(config) => (Some(config), None),
-        Err(error) => (None, Some(error.to_string())),
-    };
-    let normalized = normalized.as_ref().ok();
-    let transforms = sidecar.as_ref().and_then(|sidecar| sidecar.transforms.as_ref());
+    let (normalized, known) = (normalized.as_ref().ok(), description.as_ref().ok());
     let record = Inspected {
         format: dict.format,
         root: dict.root.as_deref(),
@@ -38,33 +40,19 @@ pub fn run(args: &Args, output: &mut Output) -> Result<()> {
         renamed: normalized.map_or(0, |normalized| normalized.renamed),
         dropped: normalized.map_or(&[], |normalized| &normalized.dropped),
         foreign_globals: &dict.foreign_globals,
-        preset: transforms.map(serde_json::to_value).transpose()?,
-        config,
-        config_error: config_error.as_deref(),
+        rules: normalized.map_or(Vec::new(), |all| all.rules.iter().map(|rule| rule.name).collect()),
+        preset: known.and_then(|known| known.transforms.as_ref()),
+        outputs: known.map(|known| known.outputs),
+        notes: normalized.map_or(Vec::new(), |normalized| normalized.notes()),
+        config: known.map(|known| &known.config),
+        config_error: description.as_ref().err().map(String::as_str),
         tensors: dict
             .tensors
             .iter()
-            .map(|(name, view)| InspectedTensor { name, dtype: dtype(view.kind()), shape: view.shape() })
+            .map(|(name, view)| InspectedTensor { name, dtype: dtype_name(view.kind()), shape: view.shape() })
             .collect(),
     };
     output.record(&record, || text(&record, &dict))
-}
-
-/// torch's name of a dtype.
-fn dtype(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Float => "float32",
-        Kind::Double => "float64",
-        Kind::Half => "float16",
-        Kind::BFloat16 => "bfloat16",
-        Kind::Int64 => "int64",
-        Kind::Int => "int32",
-        Kind::Int16 => "int16",
-        Kind::Int8 => "int8",
-        Kind::Uint8 => "uint8",
-        Kind::Bool => "bool",
-        _ => "other",
-    }
 }
 
 fn text(record: &Inspected, dict: &StateDict) -> String {
@@ -91,6 +79,15 @@ fn text(record: &Inspected, dict: &StateDict) -> String {
         (None, Some(error)) => line("network", format!("none: {error}")),
         (None, None) => {}
     }
+    if let Some(preset) = record.preset {
+        line("input", describe_input(preset));
+    }
+    if record.outputs == Some(Outputs::Labels) {
+        line("outputs", "independent labels, a sigmoid each".to_string());
+    }
+    for note in &record.notes {
+        line("note", note.to_string());
+    }
     let numbers: i64 = dict.tensors.iter().map(|(_, view)| view.shape().iter().product::<i64>()).sum();
     line("tensors", format!("{} of {numbers} numbers", dict.tensors.len()));
     let width = record.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
@@ -98,6 +95,22 @@ fn text(record: &Inspected, dict: &StateDict) -> String {
         lines.push(format!("  {:width$}  {:<8} {:?}", tensor.name, tensor.dtype, tensor.shape));
     }
     lines.join("\n")
+}
+
+fn describe_input(preset: &ImageClassification) -> String {
+    let size = |size: Option<u32>| size.map_or("none".to_string(), |size| size.to_string());
+    format!(
+        "{} channels, resize {}{}, crop {}, {:?}, {} to {}, mean {:?}, std {:?}",
+        preset.channels,
+        size(preset.resize_size),
+        if preset.squash { " (both sides)" } else { "" },
+        size(preset.crop_size),
+        preset.interpolation,
+        preset.range[0],
+        preset.range[1],
+        preset.mean,
+        preset.std,
+    )
 }
 
 fn describe(config: &DenseNetConfig) -> String {
