@@ -1,6 +1,7 @@
 //! Integration tests: one binary, since each links libtorch.
 
 mod autograd;
+mod attacks;
 mod cli;
 mod dependent;
 mod formats;
@@ -14,4 +15,5 @@ mod shapes;
 mod support;
 mod surgery;
 mod writing;
+mod wild;
 mod wrong_files;
