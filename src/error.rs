@@ -1,6 +1,7 @@
 //! The crate's error: one variant a room, nothing of its own.
 
 use crate::checkpoint::CheckpointError;
+use crate::export::ExportError;
 use crate::model::ModelError;
 use crate::parity::ParityError;
 use crate::predictor::PredictError;
@@ -15,6 +16,9 @@ pub enum Error {
     /// From [`crate::checkpoint`].
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// From [`crate::export`].
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// From [`crate::model`].
     #[error(transparent)]
     Model(#[from] ModelError),

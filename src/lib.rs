@@ -5,6 +5,7 @@
 //! - [`weights`]: weights by file or name, with class names and transforms.
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
 //! - [`Predictor`]: all of that in one value for any number of threads.
+//! - [`export`]: TorchScript for servers that know nothing of this crate.
 //! - [`parity`]: is this the network PyTorch ran?
 //! - [`runtime`]: libtorch's devices, threads and memory.
 //!
@@ -22,6 +23,7 @@
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod checkpoint;
+pub mod export;
 pub mod model;
 pub mod parity;
 pub mod predictor;

@@ -2,6 +2,7 @@
 
 mod classify;
 mod doctor;
+mod export;
 mod output;
 mod parity;
 mod pictures;
@@ -46,6 +47,8 @@ enum Command {
     Weights(weights::Args),
     /// Compare a network's output with what PyTorch saved, to the bit
     Parity(parity::Args),
+    /// Write a network for programs that know nothing of this crate: TorchScript
+    Export(export::Args),
     /// What this machine and this libtorch can do
     Doctor(doctor::Args),
 }
@@ -67,6 +70,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Classify(args) => classify::run(args, device()?, output),
         Command::Weights(args) => weights::run(args, output),
         Command::Parity(args) => parity::run(args, device()?, output),
+        Command::Export(args) => export::run(args, device()?, output),
         Command::Doctor(args) => doctor::run(args, cli.global.device, output),
     }
 }

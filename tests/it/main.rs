@@ -2,6 +2,7 @@
 
 mod cli;
 mod dependent;
+mod exporting;
 mod formats;
 mod loading;
 mod model;
@@ -11,6 +12,6 @@ mod predictor;
 mod shapes;
 mod support;
 mod surgery;
-mod writing;
 mod wild;
+mod writing;
 mod wrong_files;
