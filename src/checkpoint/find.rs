@@ -38,6 +38,7 @@ const DENSE: &[&str] = &[
     "features_denseblock",
     "dense",
     "trans",
+    "stages",
     "norm5",
     "norm_final",
 ];
