@@ -50,7 +50,7 @@ pub struct Converted<'a> {
 }
 
 static NEW_KEY: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^(.*denselayer\d+\.(?:norm|conv))([12]\..*)$").expect("a regular expression of ours")
+    Regex::new(r"^(.*denselayer[0-9]+\.(?:norm|conv))([12]\..*)$").expect("a regular expression of ours")
 });
 
 /// Renames, converts and leaves out; reads no tensor.

@@ -1,8 +1,11 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod autograd;
+mod attacks;
 mod cli;
 mod dependent;
 mod formats;
+mod fused;
 mod loading;
 mod model;
 mod oracle;
@@ -11,5 +14,6 @@ mod predictor;
 mod shapes;
 mod support;
 mod surgery;
+mod writing;
 mod wild;
 mod wrong_files;

@@ -35,7 +35,7 @@ pub(super) struct ZipWriter<'a, 'b> {
     offset: u64,
     directory: Vec<u8>,
     members: u64,
-    /// Of the names and of the checksums of all members, as torch combines them.
+    /// Of the names of all members, and of the checksums of those that are not empty, as torch combines them.
     names: u64,
     checksums: u64,
 }
@@ -91,7 +91,9 @@ impl<'a, 'b> ZipWriter<'a, 'b> {
         self.directory.extend(name.as_bytes());
         self.members += 1;
         self.names = combine(self.names, fnv(name.as_bytes()));
-        self.checksums = combine(self.checksums, checksum.into());
+        if !bytes.is_empty() {
+            self.checksums = combine(self.checksums, checksum.into());
+        }
         Ok(())
     }
 
