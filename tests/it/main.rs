@@ -6,6 +6,7 @@ mod cli;
 mod dependent;
 mod downloads;
 mod fetch;
+mod exporting;
 mod formats;
 mod fused;
 mod loading;
