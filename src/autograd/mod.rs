@@ -19,6 +19,7 @@ mod function;
 mod gradcheck;
 mod memory;
 mod ops;
+mod recompute;
 mod threads;
 
 pub use autocast::{cpu_autocast_enabled, with_cpu_autocast};
@@ -29,4 +30,5 @@ pub use function::{apply, Function};
 pub use gradcheck::{gradcheck, Tolerance};
 pub use memory::{count_cpu_memory, MemoryCount};
 pub use ops::{convolution_backward, native_batch_norm_backward, BatchNorm, Convolution};
+pub(crate) use recompute::{batch_statistics, make_again, Kept, Snapshot};
 pub use threads::{num_threads, parallel_for, LibtorchThreads};

@@ -5,6 +5,7 @@ mod cli;
 mod dependent;
 mod formats;
 mod loading;
+mod memory_efficient;
 mod model;
 mod oracle;
 mod pictures;
