@@ -31,6 +31,9 @@ pub enum MeasureError {
     /// The network's.
     #[error(transparent)]
     Model(#[from] crate::model::ModelError),
+    /// Counting the tensors' memory failed.
+    #[error(transparent)]
+    Autograd(#[from] crate::autograd::AutogradError),
     /// libtorch's.
     #[error(transparent)]
     Torch(#[from] tch::TchError),

@@ -2,6 +2,7 @@
 
 use super::memory::{forget_peak, peak_resident, resident};
 use super::{MeasureError, Result};
+use crate::autograd::count_cpu_memory;
 use crate::{DenseNet, DenseNetConfig};
 use std::time::Instant;
 use tch::nn::OptimizerConfig;
@@ -78,21 +79,25 @@ pub fn train(options: &TrainOptions, mut progress: impl FnMut(usize)) -> Result<
         Tensor::f_randint(config.num_classes.max(1), [options.batch_size], (Kind::Int64, options.device))?;
     // A rate at which no published network diverges within a few steps on one batch.
     let mut optimizer = nn::Sgd::default().build(&vs, 1e-3)?;
+    let forward = || -> Result<Tensor> {
+        let logits = network.try_forward(&pictures, true)?;
+        Ok(logits.f_cross_entropy_loss::<Tensor>(&classes, None, Reduction::Mean, IGNORE_NO_CLASS, 0.0)?)
+    };
 
     let before = resident()?;
     forget_peak()?;
     let mut times = Vec::with_capacity(options.steps);
-    let (mut first_loss, mut loss_value, kept_bytes) = (None, f64::NAN, None);
+    let (mut first_loss, mut loss_value, mut kept_bytes) = (None, f64::NAN, None);
     for step in 0..=options.steps {
         let start = Instant::now();
         optimizer.zero_grad();
-        let loss = network.try_forward(&pictures, true)?.f_cross_entropy_loss::<Tensor>(
-            &classes,
-            None,
-            Reduction::Mean,
-            IGNORE_NO_CLASS,
-            0.0,
-        )?;
+        let loss = if step == 0 && options.device == Device::Cpu {
+            let (loss, kept) = count_cpu_memory(|memory| (forward(), memory.live()))?;
+            kept_bytes = u64::try_from(kept).ok();
+            loss?
+        } else {
+            forward()?
+        };
         loss.f_backward()?;
         optimizer.step();
         // Reading the loss waits for the device.

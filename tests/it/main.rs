@@ -1,9 +1,11 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod attacks;
 mod autograd;
 mod cli;
 mod dependent;
 mod formats;
+mod fused;
 mod loading;
 mod memory_efficient;
 mod model;
@@ -13,5 +15,6 @@ mod predictor;
 mod shapes;
 mod support;
 mod surgery;
+mod wild;
 mod writing;
 mod wrong_files;

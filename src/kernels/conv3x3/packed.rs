@@ -101,7 +101,7 @@ impl Packed {
         self.form = Some(form);
         let end = form.panel(padded(form.columns)) + form.points() * form.point(2 * form.level.lanes());
         let to = Shared(self.data.take(end).as_mut_ptr());
-        let units = form.depth * (padded(form.columns) / form.level.lanes());
+        let units = form.depth * padded(form.columns).div_ceil(2 * form.level.lanes());
         let tasks = on.threads.count().min(units);
         on.threads.run(tasks, &|task| {
             form.level.run(Pack { weights, form, to, units: part(units, tasks, task) });
@@ -109,7 +109,11 @@ impl Packed {
     }
 }
 
-/// Transforms some units: unit u is column vector u / depth at depth u % depth.
+/// Units that are gathered at once.
+const BLOCK: usize = 8;
+
+/// Transforms some units: unit u is panel u / depth at depth u % depth. (Not vector by vector: two threads that write
+/// neighbouring lines take them from each other, as processors fetch lines in pairs.)
 struct Pack<'a> {
     weights: &'a [f32],
     form: Form,
@@ -127,29 +131,43 @@ impl Pack<'_> {
         // In `weights`, [outputs, inputs, 9]: from one column to the next, and from one depth to the next.
         let (column_stride, depth_stride) =
             if form.transposed { (9, form.columns * 9) } else { (form.depth * 9, 9) };
-        for unit in self.units.clone() {
-            let (column, depth) = (unit / form.depth * V::LANES, unit % form.depth);
-            let mut taps = [[0.0f32; 16]; 9];
-            for lane in 0..V::LANES.min(form.columns.saturating_sub(column)) {
-                let at = (column + lane) * column_stride + depth * depth_stride;
-                for (tap, weight) in self.weights[at..at + 9].iter().enumerate() {
-                    taps[if form.transposed { 8 - tap } else { tap }][lane] = *weight;
+        let mut unit = self.units.start;
+        while unit < self.units.end {
+            let (panel, depth) = (unit / form.depth * 2 * V::LANES, unit % form.depth);
+            let count = BLOCK.min(self.units.end - unit).min(form.depth - depth);
+            unit += count;
+            let (vectors, to) = (form.vectors(panel), form.panel(panel));
+            let point = form.point(vectors * V::LANES);
+            for v in 0..vectors {
+                let column = panel + v * V::LANES;
+                // Gathered some depths ahead: a vector read right after its lanes were written one by one has to wait.
+                let mut taps = [[[0.0f32; 16]; 9]; BLOCK];
+                for lane in 0..V::LANES.min(form.columns.saturating_sub(column)) {
+                    for (index, taps) in taps[..count].iter_mut().enumerate() {
+                        let at = (column + lane) * column_stride + (depth + index) * depth_stride;
+                        for (tap, weight) in self.weights[at..at + 9].iter().enumerate() {
+                            taps[if form.transposed { 8 - tap } else { tap }][lane] = *weight;
+                        }
+                    }
                 }
-            }
-            let mut lines = [[V::zero(); 3]; T];
-            for j in 0..3 {
-                // SAFETY: a row of `taps` holds the widest vector.
-                let line = Points::kernel([0, 3, 6].map(|i| unsafe { V::load(taps[i + j].as_ptr()) }));
-                for i in 0..T {
-                    lines[i][j] = line[i];
-                }
-            }
-            let width = form.vectors(column / (2 * V::LANES) * (2 * V::LANES)) * V::LANES;
-            let first = form.panel(column) + depth * width + column % (2 * V::LANES);
-            for (i, line) in lines.into_iter().enumerate() {
-                for (j, value) in Points::kernel(line).into_iter().enumerate() {
-                    // SAFETY: `to` ends behind the last panel's last point, and units are one task's each.
-                    unsafe { value.store(self.to.0.add(first + (i * T + j) * form.point(width))) }
+                for (index, taps) in taps[..count].iter().enumerate() {
+                    let to = to + ((depth + index) * vectors + v) * V::LANES;
+                    let mut lines = [[V::zero(); 3]; T];
+                    for j in 0..3 {
+                        // SAFETY: a row of `taps` holds the widest vector.
+                        let line = unsafe { [0, 3, 6].map(|i| V::load(taps[i + j].as_ptr())) };
+                        let line = Points::kernel(line);
+                        for i in 0..T {
+                            lines[i][j] = line[i];
+                        }
+                    }
+                    for i in 0..T {
+                        let line = Points::kernel(lines[i]);
+                        for j in 0..T {
+                            // SAFETY: `to` ends behind the last panel's last point, and units are one task's each.
+                            unsafe { line[j].store(self.to.get().add(to + (i * T + j) * point)) }
+                        }
+                    }
                 }
             }
         }

@@ -2,9 +2,9 @@
 
 use super::rows::{load, locked, store, Rows, RowsMut};
 use super::Machine;
-use crate::kernels::padded;
 use crate::kernels::simd::{Kernel, Vector};
 use crate::kernels::threads::part;
+use crate::kernels::{padded, Aligned};
 
 /// dx = g·scale + (x − mean)·slope + offset, a channel each; every vector as long as the padded width, zero beyond C.
 ///
@@ -38,7 +38,7 @@ pub fn gradient(
     rows: usize,
     channels: usize,
 ) {
-    check_tail(&g, rows, channels);
+    g.check_tail("gradient", rows, channels);
     run(machine, terms, Some(g), xs, more, to, rows, channels);
 }
 
@@ -57,16 +57,6 @@ pub fn gradient_in_place(
     run(machine, terms, None, xs, None, to, rows, channels);
 }
 
-fn check_tail(matrix: &Rows, rows: usize, channels: usize) {
-    let needed = if rows == 0 { 0 } else { (rows - 1) * matrix.ld + channels };
-    assert!(
-        matrix.ld >= channels && matrix.data.len() >= needed,
-        "gradient: {} numbers for {rows} rows of {channels} channels, {} apart",
-        matrix.data.len(),
-        matrix.ld
-    );
-}
-
 #[allow(clippy::too_many_arguments)]
 fn run(
     machine: Machine,
@@ -78,14 +68,16 @@ fn run(
     rows: usize,
     channels: usize,
 ) {
-    check_tail(&xs, rows, channels);
+    xs.check_tail("gradient's input", rows, channels);
     if let Some(more) = &more {
-        check_tail(more, rows, channels);
+        more.check_tail("gradient's addend", rows, channels);
     }
     to.as_rows().check("gradient's output", rows, channels);
     for vector in [terms.scale, terms.mean, terms.slope, terms.offset] {
         assert!(vector.len() >= padded(channels), "gradient: a vector of {} numbers", vector.len());
     }
+    let mut valid = Aligned::zeroed(padded(channels));
+    valid[..channels].fill(1.0);
     let threads = machine.threads.count().clamp(1, rows.max(1));
     let ld = to.ld;
     let pieces =
@@ -95,6 +87,7 @@ fn run(
         locked(&pieces[thread], |piece| {
             machine.level.run(Body {
                 terms,
+                valid: &valid,
                 g,
                 xs,
                 more,
@@ -110,6 +103,8 @@ fn run(
 
 struct Body<'a> {
     terms: Gradient<'a>,
+    /// 1 for each channel, 0 beyond: whatever stands beyond the channels in memory, even NaN, must not get out.
+    valid: &'a [f32],
     g: Option<Rows<'a>>,
     xs: Rows<'a>,
     more: Option<Rows<'a>>,
@@ -127,7 +122,7 @@ impl Kernel for Body<'_> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Body { terms, g, xs, more, to, first, rows, total, channels } = self;
+        let Body { terms, valid, g, xs, more, to, first, rows, total, channels } = self;
         let width = padded(channels).min(to.ld);
         for row in 0..rows {
             // Past its channels a row can be read as far as the next one reaches; the last one has no next.
@@ -149,10 +144,9 @@ impl Kernel for Body<'_> {
                     let dy = g.mul_add(vector(terms.scale), vector(terms.offset));
                     let mut dx = centered.mul_add(vector(terms.slope), dy);
                     if let Some(more) = &more {
-                        // Lanes past the channels belong to others: only dx's zeros may stand there.
-                        dx = dx.add(load(begin(more).wrapping_add(c), channels.saturating_sub(c)));
+                        dx = dx.add(load(begin(more).wrapping_add(c), left(more)));
                     }
-                    store(dx, out.wrapping_add(c), to.ld - c);
+                    store(dx.keep_where_positive(vector(valid)), out.wrapping_add(c), to.ld - c);
                 }
             }
         }

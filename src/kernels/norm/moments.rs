@@ -21,7 +21,7 @@ pub struct Moments {
 /// The moments of `channels` channels over `rows` rows of `xs`; needs a row at least.
 ///
 /// # Panics
-/// Where `xs` is too short.
+/// Where `xs` is too short. Its last row may end with its channels: a slice may begin in the middle of a row.
 pub fn moments(machine: Machine, xs: Rows, rows: usize, channels: usize) -> Moments {
     run(machine, xs, None, rows, channels)
 }
@@ -36,7 +36,7 @@ pub fn copy_moments(machine: Machine, xs: Rows, to: RowsMut, rows: usize, channe
 }
 
 fn run(machine: Machine, xs: Rows, to: Option<RowsMut>, rows: usize, channels: usize) -> Moments {
-    xs.check("moments' input", rows, channels);
+    xs.check_tail("moments' input", rows, channels);
     assert!(rows > 0, "moments of no rows");
     if let Some(to) = &to {
         to.as_rows().check("moments' copy", rows, channels);
@@ -52,7 +52,7 @@ fn run(machine: Machine, xs: Rows, to: Option<RowsMut>, rows: usize, channels: u
         let range = part(rows, threads, thread);
         let body = |to: Option<&mut [f32]>| {
             locked(totals.of(thread), |totals| {
-                let xs = Rows::new(&xs.data[range.start * xs.ld..range.end * xs.ld], xs.ld);
+                let xs = Rows::new(&xs.data[range.start * xs.ld..], xs.ld);
                 let to = to.map(|data| RowsMut { data, ld });
                 machine.level.run(Body { xs, to, rows: range.len(), channels, pivot: &pivot, totals })
             })

@@ -27,6 +27,17 @@ impl<'a> Rows<'a> {
         Rows { data, ld }
     }
 
+    /// Panics unless there are `rows` rows of `channels`; the last may end with its channels.
+    pub(super) fn check_tail(&self, what: &str, rows: usize, channels: usize) {
+        let needed = if rows == 0 { 0 } else { (rows - 1) * self.ld + channels };
+        assert!(
+            self.ld >= channels && self.data.len() >= needed,
+            "{what}: {} numbers for {rows} rows of {channels} channels, {} apart",
+            self.data.len(),
+            self.ld
+        );
+    }
+
     /// Panics unless there are `rows` whole rows of at least `channels`.
     pub(super) fn check(&self, what: &str, rows: usize, channels: usize) {
         assert!(self.ld >= channels, "{what}: rows of {} for {channels} channels", self.ld);

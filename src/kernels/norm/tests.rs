@@ -90,7 +90,10 @@ fn gradient_is_the_sum_of_its_four_terms() {
     {
         let mut generator = Generator(3);
         let ld = total;
-        let (g, xs, more) = (generator.vec(rows * ld), generator.vec(rows * ld), generator.vec(rows * ld));
+        let (mut g, xs, more) =
+            (generator.vec(rows * ld), generator.vec(rows * ld), generator.vec(rows * ld));
+        // What others left beyond the channels stays out, NaN or not.
+        g.chunks_mut(ld).for_each(|row| row[from + channels..].fill(f32::NAN));
         let vectors: [Vec<f32>; 4] = std::array::from_fn(|_| generator.channels(channels));
         let [scale, mean, slope, offset] = &vectors;
         let terms = Gradient { scale, mean, slope, offset };

@@ -1,10 +1,11 @@
 //! The stage as an autograd function.
 
-use super::generic;
 use super::kept::{Kept, Size};
 use super::plan::Plan;
+use super::{fast, generic, SharedScratch};
 use crate::autograd::{BoxError, Context, Function};
 use crate::kernels::Level;
+use std::sync::PoisonError;
 use tch::Tensor;
 
 /// What computes a fused network.
@@ -20,20 +21,43 @@ pub enum Kernels {
     Aten,
 }
 
+impl Kernels {
+    /// The instruction set of our own kernels, where they are to be used.
+    pub(super) fn level(self) -> Option<Level> {
+        match self {
+            Kernels::Best => Some(Level::best()),
+            Kernels::At(level) => Some(level),
+            Kernels::Aten => None,
+        }
+    }
+}
+
 /// One application.
 pub(super) struct Stage {
     plan: Plan,
     size: Size,
+    /// For our kernels: their instruction set, and their memory.
+    fast: Option<(Level, SharedScratch)>,
 }
 
 impl Stage {
-    pub fn new(plan: Plan, inputs: &[Tensor], kernels: &Kernels) -> Self {
-        let _ = kernels;
+    pub fn new(plan: Plan, inputs: &[Tensor], kernels: Kernels, scratch: &SharedScratch) -> Self {
         let (n, h, w) = match inputs[0].size()[..] {
             [n, _, h, w] => (n, h, w),
             _ => (0, 0, 0),
         };
-        Stage { plan, size: Size { n, h, w } }
+        let fast = kernels.level().filter(|_| fast::takes(inputs)).map(|level| (level, scratch.clone()));
+        Stage { plan, size: Size { n, h, w }, fast }
+    }
+
+    /// Runs `body` with our kernels' site and memory.
+    fn with_scratch<R>(
+        &self,
+        (level, scratch): &(Level, SharedScratch),
+        body: impl FnOnce(fast::Site, &mut fast::Scratch) -> R,
+    ) -> R {
+        let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        body(fast::Site { level: *level, size: self.size }, fast::Scratch::at(&mut scratch, *level))
     }
 }
 
@@ -50,7 +74,12 @@ impl Function for Stage {
     const TWICE_DIFFERENTIABLE: bool = false;
 
     fn forward(&mut self, ctx: &mut Context, inputs: &[Tensor]) -> Result<Vec<Tensor>, BoxError> {
-        let (outputs, kept) = generic::forward(&self.plan, inputs, self.size, ctx.is_recorded())?;
+        let keep = ctx.is_recorded();
+        let (outputs, kept) = match &self.fast {
+            Some(fast) => self
+                .with_scratch(fast, |site, scratch| fast::forward(&self.plan, inputs, site, scratch, keep)),
+            None => generic::forward(&self.plan, inputs, self.size, keep),
+        }?;
         if self.plan.train {
             for (norm, batch) in self.plan.norms.iter().zip(&kept.statistics) {
                 norm.move_by(batch, self.size.rows())?;
@@ -67,6 +96,11 @@ impl Function for Stage {
         let kept =
             Kept::from_tensors(&self.plan, saved).ok_or(WrongSaved { layers: self.plan.layers, found })?;
         let needs = |index| ctx.needs_input_grad(index);
-        generic::backward(&self.plan, &kept, self.size, &needs, grads)
+        match &self.fast {
+            Some(fast) => Ok(self.with_scratch(fast, |site, scratch| {
+                fast::backward(&self.plan, &kept, site, scratch, &needs, grads)
+            })?),
+            None => generic::backward(&self.plan, &kept, self.size, &needs, grads),
+        }
     }
 }

@@ -76,7 +76,8 @@ impl Setup {
 
     fn loss(&self, network: &DenseNet, input: &Tensor) -> Tensor {
         let logits = network.try_forward(input, self.train).expect("a forward pass");
-        let target = Tensor::arange(self.shape[0], (Kind::Int64, Device::Cpu)).remainder(self.config.num_classes);
+        let target =
+            Tensor::arange(self.shape[0], (Kind::Int64, Device::Cpu)).remainder(self.config.num_classes);
         logits.cross_entropy_for_logits(&target)
     }
 }
