@@ -10,6 +10,7 @@ mod fetch;
 mod formats;
 mod fused;
 mod loading;
+mod memory_efficient;
 mod model;
 mod oracle;
 mod pictures;
