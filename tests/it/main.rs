@@ -9,6 +9,7 @@ mod model;
 mod oracle;
 mod pictures;
 mod predictor;
+mod properties;
 mod shapes;
 mod support;
 mod surgery;

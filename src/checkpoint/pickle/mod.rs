@@ -9,6 +9,8 @@ mod limits;
 mod machine;
 mod opcodes;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 mod text;
 mod tree;
