@@ -6,7 +6,9 @@
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
 //! - [`Predictor`]: all of that in one value for any number of threads.
 //! - [`parity`]: is this the network PyTorch ran?
+//! - [`measure`]: what a training step costs here.
 //! - [`runtime`]: libtorch's devices, threads and memory.
+//! - [`autograd`]: custom autograd functions for tch.
 //!
 //! ```
 //! use densenet::tch::Device;
@@ -21,7 +23,10 @@
 
 #![deny(rustdoc::broken_intra_doc_links)]
 
+pub mod autograd;
 pub mod checkpoint;
+pub mod kernels;
+pub mod measure;
 pub mod model;
 pub mod parity;
 pub mod predictor;

@@ -13,6 +13,9 @@ use std::collections::HashSet;
 /// Dictionaries inside dictionaries that are searched. What lies deeper, or under keys that are together longer than
 /// [`limits::NAME`], is not.
 const MAX_DEPTH: usize = 32;
+/// How many values beside the state dict are kept, and how long their texts may be.
+const MAX_BESIDE: usize = 64;
+const MAX_BESIDE_TEXT: usize = 256;
 /// Dictionaries of tensors. An optimizer has one for each parameter, 604 for a DenseNet-201's.
 const MAX_CANDIDATES: usize = 16_384;
 /// Keys of averaged weights: what timm prefers when both are there.
@@ -50,6 +53,8 @@ pub(super) struct Found {
     /// The key path, `None` if it is the top object.
     pub(super) root: Option<String>,
     pub(super) tensors: Vec<(String, NodeId)>,
+    /// Short values beside it, as text, sorted by key.
+    pub(super) beside: Vec<(String, String)>,
     /// The top object or module at the root is one of a TorchScript archive.
     pub(super) id: NodeId,
 }
@@ -84,7 +89,27 @@ pub(super) fn find(tree: &Tree, root: Option<&str>) -> Result<Found, ReadError> 
     let tensors = collect(tree, chosen.id)?;
     tree.check_steps()?;
     let root = (!chosen.path.is_empty()).then(|| chosen.path.clone());
-    Ok(Found { root, tensors, id: chosen.id })
+    let beside = if root.is_some() { beside(tree) } else { Vec::new() };
+    Ok(Found { root, tensors, beside, id: chosen.id })
+}
+
+/// Numbers and short texts of the top dictionary.
+fn beside(tree: &Tree) -> Vec<(String, String)> {
+    let text = |id: NodeId| match tree.node(id) {
+        Node::Bool(value) => Some(value.to_string()),
+        Node::Int(value) => Some(value.to_string()),
+        Node::Float(value) => Some(value.to_string()),
+        Node::Str(value) if value.len() <= MAX_BESIDE_TEXT => Some(value.to_string()),
+        _ => None,
+    };
+    let entries = tree.entries(tree.root()).unwrap_or_default();
+    let named = entries.iter().filter_map(|(key, value)| {
+        let key = tree.str(*key).filter(|key| key.len() <= MAX_BESIDE_TEXT)?;
+        Some((key.to_string(), text(*value)?))
+    });
+    let mut beside: Vec<_> = named.take(MAX_BESIDE).collect();
+    beside.sort();
+    beside
 }
 
 fn choose<'c>(tree: &Tree, candidates: &'c [Candidate]) -> Result<&'c Candidate, ReadError> {

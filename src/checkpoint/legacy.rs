@@ -10,8 +10,10 @@ use super::tensors::Storages;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
-const PROTOCOL: i64 = 1001;
+/// The first pickle.
+pub(super) const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
+/// The second.
+pub(super) const PROTOCOL: i64 = 1001;
 
 /// Whether a pickle's object is torch's magic number; it decides between a checkpoint and any other pickle.
 pub(super) fn is_magic(tree: &Tree) -> bool {

@@ -107,8 +107,13 @@ fn read_zip(source: &Arc<Source>, root: Option<&str>) -> std::result::Result<Sta
             let member = &directory.members[0];
             let max = MAX_ZIPPED_LEGACY.min(inflatable(source.len(), limits::FREE_INFLATION));
             let bytes = content(source, member, max)?.into_owned();
-            if recognize(&bytes).ok() != Some(Container::Legacy) {
-                return Err(ReadError::Foreign(ForeignFile::OtherZip { first: member.name.clone() }));
+            match recognize(&bytes).ok() {
+                Some(Container::Legacy) => {}
+                Some(_) => {
+                    let first = member.name.clone();
+                    return Err(ReadError::Foreign(ForeignFile::ZippedCheckpoints { count: 1, first }));
+                }
+                None => return Err(ReadError::Foreign(ForeignFile::OtherZip { first: member.name.clone() })),
             }
             return read_legacy(&Arc::new(Source::inside(source, bytes)), root);
         }
@@ -168,5 +173,6 @@ fn assemble(
     // Flags that a walk cut short did not see would have refused a tensor.
     tree.check_steps()?;
     let foreign_globals = foreign_globals::list(tree)?;
-    Ok(StateDict { format, root: found.root, foreign_globals, metadata: Vec::new(), tensors })
+    let (root, metadata, beside) = (found.root, Vec::new(), found.beside);
+    Ok(StateDict { format, root, foreign_globals, metadata, beside, tensors })
 }

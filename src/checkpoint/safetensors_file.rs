@@ -52,6 +52,7 @@ pub(super) fn read(source: &Arc<Source>) -> Result<StateDict, ReadError> {
         root: None,
         foreign_globals: Vec::new(),
         metadata: text,
+        beside: Vec::new(),
         tensors,
     })
 }

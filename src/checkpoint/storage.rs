@@ -186,27 +186,36 @@ impl StorageId {
     }
 }
 
+/// Storage classes of a dtype.
+const CLASSES: [(&str, Kind); 12] = [
+    ("FloatStorage", Kind::Float),
+    ("DoubleStorage", Kind::Double),
+    ("HalfStorage", Kind::Half),
+    ("BFloat16Storage", Kind::BFloat16),
+    ("LongStorage", Kind::Int64),
+    ("IntStorage", Kind::Int),
+    ("ShortStorage", Kind::Int16),
+    ("CharStorage", Kind::Int8),
+    ("ByteStorage", Kind::Uint8),
+    ("BoolStorage", Kind::Bool),
+    ("ComplexFloatStorage", Kind::ComplexFloat),
+    ("ComplexDoubleStorage", Kind::ComplexDouble),
+];
+
 /// The dtype of a storage class: `Some(None)` if it holds bytes, `None` if it is not one that is read.
 fn storage_class(module: &str, name: &str) -> Option<Option<Kind>> {
     if !matches!(module, "torch" | "torch.cuda" | "torch.storage" | "torch.xpu" | "torch.mps") {
         return None;
     }
-    Some(Some(match name {
-        "FloatStorage" => Kind::Float,
-        "DoubleStorage" => Kind::Double,
-        "HalfStorage" => Kind::Half,
-        "BFloat16Storage" => Kind::BFloat16,
-        "LongStorage" => Kind::Int64,
-        "IntStorage" => Kind::Int,
-        "ShortStorage" => Kind::Int16,
-        "CharStorage" => Kind::Int8,
-        "ByteStorage" => Kind::Uint8,
-        "BoolStorage" => Kind::Bool,
-        "ComplexFloatStorage" => Kind::ComplexFloat,
-        "ComplexDoubleStorage" => Kind::ComplexDouble,
-        "UntypedStorage" => return Some(None),
-        _ => return None,
-    }))
+    if name == "UntypedStorage" {
+        return Some(None);
+    }
+    CLASSES.iter().find(|(class, _)| *class == name).map(|(_, kind)| Some(*kind))
+}
+
+/// The storage class of a dtype, of the module `torch`.
+pub(super) fn class_name(kind: Kind) -> Option<&'static str> {
+    CLASSES.iter().find(|(_, of)| *of == kind).map(|(class, _)| *class)
 }
 
 /// The dtype `torch.NAME`, as far as tch has it.

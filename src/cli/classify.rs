@@ -2,12 +2,13 @@
 
 use super::output::Output;
 use super::pictures;
+use super::reading;
 use super::records::{Classified, Unreadable};
 use anyhow::{bail, Context, Result};
-use densenet::model::Arch;
+use densenet::model::{Arch, Memory};
 use densenet::predictor::{Prediction, StreamOptions};
 use densenet::tch::Device;
-use densenet::weights::{imagenet_categories, WeightsError, WeightsSource};
+use densenet::weights::{imagenet_categories, Outputs, WeightsError, WeightsSource};
 use densenet::Predictor;
 use std::path::PathBuf;
 
@@ -20,6 +21,8 @@ pub struct Args {
     /// 28×28)
     #[arg(long, default_value = "fashion_mnist", value_name = "WEIGHTS")]
     weights: String,
+    #[command(flatten)]
+    reading: reading::Args,
     /// Refuse weights of another architecture than this one
     #[arg(long)]
     arch: Option<Arch>,
@@ -43,6 +46,13 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
             args.weights
         ));
     }
+    let labels = Some(predictor.outputs()).filter(|outputs| *outputs == Outputs::Labels);
+    if labels.is_some() {
+        output.note(format_args!(
+            "{}'s outputs are independent labels: each has a probability of its own, they need not add up to 100 %",
+            args.weights
+        ));
+    }
     let options = StreamOptions {
         top_k: args.top_k as usize,
         batch_size: args.batch_size as usize,
@@ -54,7 +64,7 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
         written = match &result {
             Ok(predictions) => {
                 let text = || text(&image, predictions);
-                output.record(&Classified { image: image.clone(), predictions }, text)
+                output.record(&Classified { image: image.clone(), outputs: labels, predictions }, text)
             }
             Err(error) => {
                 output.item_failed(error);
@@ -68,7 +78,7 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
 
 fn predictor(args: &Args, device: Device) -> Result<Predictor> {
     let source = WeightsSource::resolve(&args.weights)?;
-    let mut predictor = Predictor::load(&source, device)?;
+    let mut predictor = Predictor::load_with(&source, device, &args.reading.options(Memory::Standard))?;
     if let Some(arch) = args.arch {
         if predictor.config().arch() != Some(arch) {
             let found = predictor.config().arch().map_or("another network".into(), |arch| arch.to_string());

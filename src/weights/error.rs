@@ -1,7 +1,7 @@
 //! What can go wrong in `weights`.
 
 use crate::checkpoint::CheckpointError;
-use crate::model::ModelError;
+use crate::model::{ModelError, Stem};
 use std::path::PathBuf;
 
 /// Errors of [`crate::weights`].
@@ -71,12 +71,36 @@ pub enum WeightsError {
         classes: i64,
     },
     /// Weights without a classifier, where one is needed.
-    #[error("{name} has no classifier (a backbone of {features} features): it cannot name classes")]
+    #[error(
+        "{name} has no classifier (a backbone of {features} features): it cannot name classes{}",
+        if notes.is_empty() { String::new() } else { format!("; {}", notes.join("; ")) }
+    )]
     NoClassifier {
         /// Which weights.
         name: String,
         /// The width of its features.
         features: i64,
+        /// What is known about such files.
+        notes: Vec<String>,
+    },
+    /// A deep stem, of which no tensor says how it pools.
+    #[error(
+        "{name} has a deep stem, and no tensor tells whether it pools by maximum (deep) or blurs (deep_blur, timm's \
+         densenetblur121d): say --stem deep or --stem deep_blur, or put timm's config.json or a sidecar beside it"
+    )]
+    UnknownStem {
+        /// Which weights.
+        name: String,
+    },
+    /// A stem was asked for that the tensors contradict.
+    #[error("{name} has tensors of another stem than {asked}: {possible}")]
+    OtherStem {
+        /// Which weights.
+        name: String,
+        /// The stem asked for.
+        asked: Stem,
+        /// What the tensors allow.
+        possible: String,
     },
 }
 

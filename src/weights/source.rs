@@ -1,14 +1,15 @@
 //! From what a person types to a filled network.
 
-use super::categories::{check_count, imagenet_categories, official_file};
+use super::description::{Description, Evidence};
 use super::embedded::Embedded;
 use super::error::{Result, WeightsError};
+use super::hub::Hub;
+use super::options::NetworkOptions;
 use super::sidecar::Sidecar;
 use crate::checkpoint::{
-    self, InferredConfig, InferredStem, LoadOptions, LoadReport, NameOptions, StateDict,
+    self, InferredConfig, InferredStem, LoadOptions, LoadReport, Normalized, ReadOptions, StateDict,
 };
-use crate::model::{DenseNet, DenseNetConfig, Init, Memory, Stem};
-use crate::transforms::ImageClassification;
+use crate::model::{DenseNet, DenseNetConfig, Init, Stem};
 use std::path::PathBuf;
 use tch::{nn, Device};
 
@@ -26,10 +27,8 @@ pub enum WeightsSource {
 pub struct LoadedNetwork {
     /// The network, on the device asked for, f32.
     pub network: DenseNet,
-    /// Class names in the classifier's order; empty where nobody says.
-    pub categories: Vec<String>,
-    /// How pictures become its inputs.
-    pub transforms: ImageClassification,
+    /// What is known of it.
+    pub description: Description,
     /// What loading did.
     pub report: LoadReport,
 }
@@ -65,9 +64,20 @@ impl WeightsSource {
     /// # Errors
     /// [`WeightsError::Checkpoint`].
     pub fn open(&self) -> Result<StateDict> {
+        self.open_with(&NetworkOptions::default())
+    }
+
+    /// As [`WeightsSource::open`], at the root that `options` name.
+    ///
+    /// # Errors
+    /// [`WeightsError::Checkpoint`].
+    pub fn open_with(&self, options: &NetworkOptions) -> Result<StateDict> {
+        let read = ReadOptions { root: options.root.clone() };
         match self {
-            WeightsSource::File(path) => StateDict::open(path),
-            WeightsSource::Embedded(embedded) => StateDict::from_bytes(embedded.tensors().to_vec()),
+            WeightsSource::File(path) => StateDict::open_with(path, &read),
+            WeightsSource::Embedded(embedded) => {
+                StateDict::from_bytes_with(embedded.tensors().to_vec(), &read)
+            }
         }
         .map_err(|source| self.checkpoint(source))
     }
@@ -87,56 +97,92 @@ impl WeightsSource {
 
     /// Builds the network the weights belong to and fills it.
     ///
-    /// The configuration is the sidecar's, else inferred from the tensors. Class names are the sidecar's, else
-    /// ImageNet's for torchvision's own files (by name), else none.
+    /// The configuration is the sidecar's, else inferred from the tensors. Class names and transforms are the sidecar's,
+    /// else those of timm's `config.json` beside the file, else those of the file's origin; for torchvision's own files
+    /// (by name) ImageNet's.
     ///
     /// # Errors
     /// Any [`WeightsError`].
     pub fn load(&self, device: Device) -> Result<LoadedNetwork> {
-        self.load_with(device, Memory::Standard)
+        self.load_with(device, &NetworkOptions::default())
     }
 
-    /// As [`WeightsSource::load`], for training in another memory mode.
+    /// As [`WeightsSource::load`], with what the caller knows.
     ///
     /// # Errors
     /// Any [`WeightsError`].
-    pub fn load_with(&self, device: Device, memory: Memory) -> Result<LoadedNetwork> {
-        let dict = self.open()?;
-        let sidecar = self.sidecar()?.unwrap_or_default();
-        let mut config = match sidecar.config {
-            Some(config) => config,
-            None => self.infer(&dict)?,
-        };
-        config.memory = memory;
+    pub fn load_with(&self, device: Device, options: &NetworkOptions) -> Result<LoadedNetwork> {
+        let dict = self.open_with(options)?;
+        let description = self.describe(&dict, options)?;
         let vs = nn::VarStore::new(device);
-        let network =
-            DenseNet::with_init(&vs.root(), &config, Init::Empty).map_err(|source| self.model(source))?;
-        let report = checkpoint::load(&network.named_tensors(), &dict, &LoadOptions::default())
+        let network = DenseNet::with_init(&vs.root(), &description.config, Init::Empty)
+            .map_err(|source| self.model(source))?;
+        let load = LoadOptions { names: options.names.clone(), ..LoadOptions::default() };
+        let report = checkpoint::load(&network.named_tensors(), &dict, &load)
             .map_err(|source| self.checkpoint(source))?;
-        let categories = match self {
-            WeightsSource::File(path) if sidecar.categories.is_empty() => {
-                let official = official_file(path).is_some_and(|arch| config == arch.config());
-                if official {
-                    imagenet_categories()
-                } else {
-                    Vec::new()
-                }
-            }
-            _ => sidecar.categories,
-        };
-        check_count(&self.name(), &categories, config.num_classes)?;
-        let transforms = sidecar.transforms.unwrap_or_default();
-        Ok(LoadedNetwork { network, categories, transforms, report })
+        Ok(LoadedNetwork { network, description, report })
     }
 
-    /// The configuration that the tensors' names and shapes tell.
+    /// What is known of the network besides its numbers; reads no tensor.
     ///
     /// # Errors
-    /// [`WeightsError::Checkpoint`] where they are no DenseNet's.
-    pub fn infer(&self, dict: &StateDict) -> Result<DenseNetConfig> {
-        let normalized = checkpoint::normalize(dict, &NameOptions::default());
-        let inferred = normalized.and_then(|normalized| checkpoint::infer(&normalized));
-        inferred.map(DenseNetConfig::from).map_err(|source| self.checkpoint(source))
+    /// [`WeightsError::Checkpoint`] where the tensors are no DenseNet's, or cannot be used; [`WeightsError::UnknownStem`]
+    /// and [`WeightsError::OtherStem`]; those of reading a sidecar; [`WeightsError::CategoryCount`].
+    pub fn describe(&self, dict: &StateDict, options: &NetworkOptions) -> Result<Description> {
+        self.describe_normalized(dict, &self.normalize(dict, options)?, options)
+    }
+
+    /// The file's names brought to torchvision's.
+    ///
+    /// # Errors
+    /// [`WeightsError::Checkpoint`], as [`checkpoint::normalize`].
+    pub fn normalize<'a>(&self, dict: &'a StateDict, options: &NetworkOptions) -> Result<Normalized<'a>> {
+        checkpoint::normalize(dict, &options.names).map_err(|source| self.checkpoint(source))
+    }
+
+    /// The sidecar that says all that is known of the weights, for a file made from them: [`WeightsSource::sidecar`]
+    /// completed by the file's origin. `None` where the tensors alone say everything.
+    ///
+    /// # Errors
+    /// Those of reading a sidecar.
+    pub fn full_sidecar(&self, dict: &StateDict, options: &NetworkOptions) -> Result<Option<Sidecar>> {
+        let own = self.sidecar()?;
+        // Any state dict can be converted, a DenseNet's or not.
+        let Ok(description) = self.describe(dict, options) else { return Ok(own) };
+        let full = description.sidecar();
+        Ok(match own {
+            None if description.is_inferred() => None,
+            None => Some(full),
+            Some(mut own) => {
+                own.provenance.extend(full.provenance);
+                Some(Sidecar { metrics: own.metrics, provenance: own.provenance, ..full })
+            }
+        })
+    }
+
+    /// As [`WeightsSource::describe`], where names have been read already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn describe_normalized(
+        &self,
+        dict: &StateDict,
+        normalized: &Normalized,
+        options: &NetworkOptions,
+    ) -> Result<Description> {
+        let path = match self {
+            WeightsSource::File(path) => Some(path.as_path()),
+            WeightsSource::Embedded(_) => None,
+        };
+        let evidence = Evidence {
+            name: self.name(),
+            path,
+            sidecar: self.sidecar()?.unwrap_or_default(),
+            hub: path.map(Hub::beside).transpose()?.flatten(),
+            dict,
+            normalized,
+        };
+        evidence.describe(options)
     }
 
     fn checkpoint(&self, source: checkpoint::CheckpointError) -> WeightsError {

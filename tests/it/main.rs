@@ -1,9 +1,11 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod autograd;
 mod attacks;
 mod cli;
 mod dependent;
 mod formats;
+mod fused;
 mod loading;
 mod model;
 mod oracle;
@@ -13,4 +15,6 @@ mod properties;
 mod shapes;
 mod support;
 mod surgery;
+mod writing;
+mod wild;
 mod wrong_files;

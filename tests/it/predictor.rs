@@ -210,8 +210,8 @@ fn sidecars_are_read_checked_and_named_in_errors() {
     sidecar.write_beside(&path).unwrap();
     assert_eq!(Sidecar::beside(&path).unwrap(), Some(sidecar.clone()));
     let loaded = source.load(Device::Cpu).unwrap();
-    assert_eq!((loaded.network.config, loaded.categories), (config, sidecar.categories.clone()));
-    assert_eq!(Some(loaded.transforms), sidecar.transforms);
+    assert_eq!((loaded.network.config, loaded.description.categories), (config, sidecar.categories.clone()));
+    assert_eq!(loaded.description.transforms, sidecar.transforms);
 
     Sidecar { categories: vec!["cat".into()], ..sidecar.clone() }.write_beside(&path).unwrap();
     let error = source.load(Device::Cpu).err().unwrap();
@@ -252,7 +252,7 @@ fn official_file_names_bring_imagenets_class_names() {
         let path = folder.path().join(name);
         write_safetensors(&path, &network.named_tensors(), Default::default()).unwrap();
         assert_eq!(
-            WeightsSource::File(path).load(Device::Cpu).unwrap().categories.len(),
+            WeightsSource::File(path).load(Device::Cpu).unwrap().description.categories.len(),
             categories,
             "{name}"
         );
