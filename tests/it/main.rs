@@ -1,11 +1,12 @@
 //! Integration tests: one binary, since each links libtorch.
 
-mod autograd;
 mod attacks;
+mod autograd;
 mod cli;
 mod dependent;
 mod formats;
 mod fused;
+mod inspecting;
 mod loading;
 mod model;
 mod oracle;
@@ -15,6 +16,6 @@ mod properties;
 mod shapes;
 mod support;
 mod surgery;
-mod writing;
 mod wild;
+mod writing;
 mod wrong_files;

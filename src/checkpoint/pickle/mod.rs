@@ -5,7 +5,7 @@
 
 mod cursor;
 mod danger;
-mod limits;
+pub(super) mod limits;
 mod machine;
 mod opcodes;
 #[cfg(test)]
