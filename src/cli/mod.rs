@@ -7,8 +7,10 @@ mod memory;
 mod output;
 mod parity;
 mod pictures;
+mod progress;
 mod reading;
 mod records;
+mod source;
 mod weights;
 
 use anyhow::Result;
@@ -44,7 +46,7 @@ struct Global {
 enum Command {
     /// The likeliest classes of each picture
     Classify(classify::Args),
-    /// Look into checkpoint files, make new weights
+    /// List and fetch weights by name, look into checkpoint files, make new weights
     Weights(weights::Args),
     /// Compare a network's output with what PyTorch saved, to the bit
     Parity(parity::Args),

@@ -6,7 +6,8 @@ use super::error::{ModelError, Result};
 use serde::{Deserialize, Serialize};
 
 /// The published ImageNet architectures (table 1 of the paper; torchvision's builders, and DenseNet-264).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Arch {
     /// `densenet121`: k = 32, blocks 6, 12, 24, 16.

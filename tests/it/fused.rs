@@ -47,20 +47,24 @@ fn gradients_and_statistics_of_the_aten_path_are_pytorchs_in_f64() {
 fn zz() {
     for (name, config, shape) in variants() {
         for train in [true, false] {
-        let reference = Reference::ask(&config, 5, shape, train);
-        for memory in [Memory::Standard, Memory::Fused, Memory::Minimal] {
-            for kernels in [Kernels::Best, Kernels::Aten] {
-            let got = step(&reference.network(memory, kernels, Kind::Float), &reference, train);
-            let mut worst = vec![];
-            for (key, want) in reference.double() {
-                let ours = support::relative_error(&got[key], want);
-                let theirs = support::relative_error(&reference.single()[key], want);
-                worst.push((ours / theirs.max(1e-7), ours, theirs, key));
+            let reference = Reference::ask(&config, 5, shape, train);
+            for memory in [Memory::Standard, Memory::Fused, Memory::Minimal] {
+                for kernels in [Kernels::Best, Kernels::Aten] {
+                    let got = step(&reference.network(memory, kernels, Kind::Float), &reference, train);
+                    let mut worst = vec![];
+                    for (key, want) in reference.double() {
+                        let ours = support::relative_error(&got[key], want);
+                        let theirs = support::relative_error(&reference.single()[key], want);
+                        worst.push((ours / theirs.max(1e-7), ours, theirs, key));
+                    }
+                    worst.sort_by(|a, b| b.0.total_cmp(&a.0));
+                    println!(
+                        "{name} train {train} {memory:?} {kernels:?} logits {:?}\n   {:?}",
+                        worst.iter().find(|w| w.3 == "logits"),
+                        &worst[..3]
+                    );
+                }
             }
-            worst.sort_by(|a, b| b.0.total_cmp(&a.0));
-            println!("{name} train {train} {memory:?} {kernels:?} logits {:?}\n   {:?}", worst.iter().find(|w| w.3 == "logits"), &worst[..3]);
-            }
-        }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Integration tests: one binary, since each links libtorch.
 
-mod autograd;
 mod attacks;
+mod autograd;
 mod cli;
 mod dependent;
+mod downloads;
 mod formats;
 mod fused;
 mod loading;
@@ -14,6 +15,7 @@ mod predictor;
 mod shapes;
 mod support;
 mod surgery;
-mod writing;
+mod web;
 mod wild;
+mod writing;
 mod wrong_files;
