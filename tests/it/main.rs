@@ -5,6 +5,7 @@ mod autograd;
 mod cli;
 mod dependent;
 mod downloads;
+mod exporting;
 mod formats;
 mod fused;
 mod loading;
