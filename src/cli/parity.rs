@@ -36,8 +36,8 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
         bail!("--tolerance is {}, it must be 0 or more", args.tolerance);
     }
     let reference = Reference::open(&args.reference)?;
-    let loaded = source::weights(&args.weights, None, output)?
-        .load_with(device, &args.reading.options(args.memory.into()))?;
+    let source = source::weights(&args.weights, None, output)?;
+    let loaded = source.load_with(device, &args.reading.options(args.memory.into()))?;
     let compare = if args.train { training_step } else { evaluation };
     let report = compare(&loaded.network, &reference)?;
     output.record(&report, || text(&report))?;

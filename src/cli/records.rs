@@ -83,21 +83,6 @@ pub struct ConvertedTensors {
 }
 
 #[derive(Serialize)]
-pub struct Exported<'a> {
-    pub output: String,
-    pub bytes: u64,
-    pub config: &'a DenseNetConfig,
-    /// The input's shape, -1 where any size will do.
-    pub input: [i64; 4],
-    /// Smallest height and width.
-    pub min_size: i64,
-    /// The exported module's logits and this network's, on this device.
-    pub max_abs: f64,
-    /// Files inside the archive.
-    pub extra_files: [&'static str; 1],
-}
-
-#[derive(Serialize)]
 pub struct Listed {
     #[serde(flatten)]
     pub entry: &'static Entry,
@@ -117,4 +102,19 @@ pub struct Fetched<'a> {
 pub struct NotFetched<'a> {
     pub name: &'a str,
     pub error: &'a str,
+}
+
+#[derive(Serialize)]
+pub struct Exported<'a> {
+    pub output: String,
+    pub bytes: u64,
+    pub config: &'a DenseNetConfig,
+    /// The input's shape, -1 where any size will do.
+    pub input: [i64; 4],
+    /// Smallest height and width.
+    pub min_size: i64,
+    /// The exported module's logits and this network's, on this device.
+    pub max_abs: f64,
+    /// Files inside the archive.
+    pub extra_files: [&'static str; 1],
 }

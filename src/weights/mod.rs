@@ -6,7 +6,7 @@
 //! - [`Weights`]: the registry, torchvision's official weights and those compiled into the crate, by name.
 //! - [`WeightsSource`]: what a person types for `--weights`, resolved once.
 //! - [`Description`]: what is known of a source's network besides its numbers.
-//! - [`LoadedNetwork`]: the network a source holds, filled.
+//! - [`LoadedNetwork`]: the network, filled.
 //!
 //! Files of official weights live where torch.hub keeps them, under its names: what PyTorch has fetched is used, and the
 //! other way round. Invariant: a registry's file is used only if its SHA-256 is the official one.

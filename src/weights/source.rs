@@ -212,8 +212,8 @@ impl WeightsSource {
         options: &NetworkOptions,
     ) -> Result<Description> {
         let path = match self {
-            WeightsSource::File(path) | WeightsSource::Fetched(_, path) => Some(path.as_path()),
-            WeightsSource::Registry(_) => None,
+            WeightsSource::File(path) => Some(path.as_path()),
+            WeightsSource::Registry(_) | WeightsSource::Fetched(..) => None,
         };
         let evidence = Evidence {
             name: self.name(),

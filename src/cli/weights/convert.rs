@@ -4,6 +4,7 @@ use super::dtype_name;
 use crate::cli::output::Output;
 use crate::cli::reading;
 use crate::cli::records::{Conversion, ConvertedTensors};
+use crate::cli::source;
 use anyhow::{bail, Context, Result};
 use densenet::checkpoint::{self, ConvertOptions, Converted, KeyStyle, WriteFormat};
 use densenet::model::Memory;
@@ -105,7 +106,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<()> {
     if args.output.exists() && !args.force {
         bail!("{} exists already: --force writes over it", args.output.display());
     }
-    let source = WeightsSource::resolve(&args.input)?;
+    let source = source::weights(&args.input, None, output)?;
     let reading = args.reading.options(Memory::Standard);
     let dict = source.open_with(&reading)?;
     let options = ConvertOptions {
