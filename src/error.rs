@@ -1,5 +1,6 @@
 //! The crate's error: one variant a room, nothing of its own.
 
+use crate::autograd::AutogradError;
 use crate::checkpoint::CheckpointError;
 use crate::export::ExportError;
 use crate::model::ModelError;
@@ -13,6 +14,9 @@ use crate::weights::WeightsError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// From [`crate::autograd`].
+    #[error(transparent)]
+    Autograd(#[from] AutogradError),
     /// From [`crate::checkpoint`].
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -7,7 +7,9 @@
 //! - [`Predictor`]: all of that in one value for any number of threads.
 //! - [`export`]: TorchScript for servers that know nothing of this crate.
 //! - [`parity`]: is this the network PyTorch ran?
+//! - [`measure`]: what a training step costs here.
 //! - [`runtime`]: libtorch's devices, threads and memory.
+//! - [`autograd`]: custom autograd functions for tch.
 //!
 //! ```
 //! use densenet::tch::Device;
@@ -22,8 +24,11 @@
 
 #![deny(rustdoc::broken_intra_doc_links)]
 
+pub mod autograd;
 pub mod checkpoint;
 pub mod export;
+pub mod kernels;
+pub mod measure;
 pub mod model;
 pub mod parity;
 pub mod predictor;

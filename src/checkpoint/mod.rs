@@ -11,6 +11,7 @@ mod foreign;
 mod foreign_globals;
 mod infer;
 mod legacy;
+mod limits;
 mod load;
 mod modules;
 mod nearest;

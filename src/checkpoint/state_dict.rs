@@ -169,9 +169,13 @@ impl TensorView {
         })
     }
 
-    /// Bytes that [`TensorView::to_tensor`] makes.
-    pub(super) fn bytes(&self) -> u64 {
-        (self.numel() as u64).saturating_mul(self.kind.elt_size_in_bytes() as u64)
+    /// Bytes that [`TensorView::to_tensor`] touches: the tensor's, and of a strided one everything between its elements.
+    pub(super) fn cost(&self) -> u64 {
+        let bytes = (self.numel() as u64).saturating_mul(self.kind.elt_size_in_bytes() as u64);
+        match &self.data {
+            Data::Tensor(_) => bytes,
+            Data::Stored(stored) => bytes.max(stored.range.len() as u64),
+        }
     }
 
     pub(super) fn storage(&self) -> Option<&Arc<Storage>> {

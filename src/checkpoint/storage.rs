@@ -1,5 +1,6 @@
 //! Storages: the runs of numbers that tensors are views of.
 
+use super::limits;
 use super::pickle::{NodeId, Tree};
 use super::read_error::{MemberProblem, ReadError};
 use super::source::Source;
@@ -111,7 +112,11 @@ pub(super) fn inflate(deflated: &[u8], size: u64, member: &str, max: u64) -> Res
     if size / MAX_DEFLATE_RATIO > deflated.len() as u64 {
         return Err(refused());
     }
-    let mut bytes = Vec::with_capacity(size as usize);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size as usize).map_err(|_| ReadError::Io {
+        action: "allocate what it inflates to",
+        source: std::io::ErrorKind::OutOfMemory.into(),
+    })?;
     let read = flate2::read::DeflateDecoder::new(deflated).take(size + 1).read_to_end(&mut bytes);
     if read.is_err() || bytes.len() as u64 != size {
         return Err(refused());
@@ -146,7 +151,8 @@ impl StorageId {
             return Err(wrong());
         }
         let class = tree.global(*class).ok_or_else(wrong)?;
-        let key = tree.str(*key).ok_or_else(wrong)?.to_string();
+        // Every tensor names its storage, so a long key would be copied as often.
+        let key = tree.str(*key).filter(|key| key.len() <= limits::NAME).ok_or_else(wrong)?.to_string();
         let elements = tree.int(*numel).and_then(|n| u64::try_from(n).ok()).ok_or_else(wrong)?;
         let (kind, unit) = match storage_class(&class.module, &class.name) {
             Some(Some(kind)) => (Some(kind), kind.elt_size_in_bytes() as u64),

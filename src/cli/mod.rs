@@ -1,8 +1,10 @@
 //! The command line: parse, call the library, print. One file a subcommand.
 
+mod bench;
 mod classify;
 mod doctor;
 mod export;
+mod memory;
 mod output;
 mod parity;
 mod pictures;
@@ -49,6 +51,8 @@ enum Command {
     Parity(parity::Args),
     /// Write a network for programs that know nothing of this crate: TorchScript
     Export(export::Args),
+    /// What training steps cost on this machine
+    Bench(bench::Args),
     /// What this machine and this libtorch can do
     Doctor(doctor::Args),
 }
@@ -71,6 +75,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Weights(args) => weights::run(args, output),
         Command::Parity(args) => parity::run(args, device()?, output),
         Command::Export(args) => export::run(args, device()?, output),
+        Command::Bench(args) => bench::run(args, device()?, output),
         Command::Doctor(args) => doctor::run(args, cli.global.device, output),
     }
 }

@@ -1,9 +1,9 @@
 //! `densenet parity`
 
+use super::memory::MemoryArg;
 use super::output::Output;
 use super::reading;
 use anyhow::{bail, Result};
-use densenet::model::Memory;
 use densenet::parity::{evaluation, training_step, ParityReport, Reference};
 use densenet::tch::Device;
 use densenet::weights::WeightsSource;
@@ -29,25 +29,6 @@ pub struct Args {
     /// What the training step keeps for its backward pass
     #[arg(long, value_enum, default_value_t = MemoryArg::Standard, requires = "train")]
     memory: MemoryArg,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum MemoryArg {
-    Standard,
-    Efficient,
-    Fused,
-    Minimal,
-}
-
-impl From<MemoryArg> for Memory {
-    fn from(memory: MemoryArg) -> Memory {
-        match memory {
-            MemoryArg::Standard => Memory::Standard,
-            MemoryArg::Efficient => Memory::Efficient,
-            MemoryArg::Fused => Memory::Fused,
-            MemoryArg::Minimal => Memory::Minimal,
-        }
-    }
 }
 
 pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {

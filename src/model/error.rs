@@ -1,5 +1,6 @@
 //! What can go wrong in `model`.
 
+use crate::autograd::AutogradError;
 use tch::{Device, Kind, TchError};
 
 /// Errors of [`crate::model`].
@@ -84,6 +85,9 @@ pub enum ModelError {
         /// How many feature maps there are.
         count: usize,
     },
+    /// A custom autograd function failed.
+    #[error(transparent)]
+    Autograd(#[from] AutogradError),
     /// A libtorch operation failed.
     #[error("libtorch: {0}")]
     Torch(#[from] TchError),

@@ -1,9 +1,12 @@
 //! Integration tests: one binary, since each links libtorch.
 
+mod attacks;
+mod autograd;
 mod cli;
 mod dependent;
 mod exporting;
 mod formats;
+mod fused;
 mod loading;
 mod model;
 mod oracle;

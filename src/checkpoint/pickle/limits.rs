@@ -10,4 +10,11 @@ pub(super) const MEMO: usize = 1_000_000;
 /// Marks open at once.
 pub(super) const MARKS: usize = 256;
 /// Bytes of a module's or class's name.
-pub(super) const NAME: usize = 1024;
+pub(super) const NAME: usize = crate::checkpoint::limits::NAME;
+/// Different classes and functions named. A whole module with its optimizer and settings names about 50.
+pub(super) const GLOBALS: usize = 4096;
+/// Values looked at while a tree is searched, for each of its values. Values may be shared, so that a short pickle is a
+/// large tree to whoever walks it; honest ones are looked at about six times.
+pub(super) const STEPS_A_VALUE: u64 = 64;
+/// As many more, so that small trees need no thought.
+pub(super) const FREE_STEPS: u64 = 1 << 16;

@@ -1,0 +1,29 @@
+//! The fused network's CPU kernels: f32, channels last, on plain slices.
+//!
+//! May use `std` alone: no libtorch, no network. Every kernel is written once over [`simd::Vector`] and compiled for each
+//! [`Level`]; its threads come from outside ([`Threads`]), so that the network can lend libtorch's own. `unsafe` is
+//! allowed here, each block with its argument.
+//!
+//! One invariant everywhere: a *padded* row of C channels is followed by finite numbers (zeros, where they could reach a
+//! result) up to the next multiple of [`PAD`], so that whole vectors can be read at its end.
+#![allow(unsafe_code, reason = "vectors are read and written by pointer")]
+
+pub mod conv1x1;
+pub mod conv3x3;
+pub mod norm;
+pub mod scratch;
+pub mod simd;
+pub mod threads;
+pub mod tile;
+
+pub use scratch::Aligned;
+pub use simd::Level;
+pub use threads::Threads;
+
+/// Rows are padded to a multiple of this many channels: the lanes of the widest vectors.
+pub const PAD: usize = 16;
+
+/// The next multiple of [`PAD`].
+pub const fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(PAD)
+}
