@@ -2,6 +2,7 @@
 
 use super::memory::{forget_peak, peak_resident, resident};
 use super::{MeasureError, Result};
+use crate::autograd::count_cpu_memory;
 use crate::{DenseNet, DenseNetConfig};
 use std::time::Instant;
 use tch::nn::OptimizerConfig;

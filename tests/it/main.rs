@@ -1,7 +1,7 @@
 //! Integration tests: one binary, since each links libtorch.
 
-mod autograd;
 mod attacks;
+mod autograd;
 mod cli;
 mod dependent;
 mod formats;
@@ -14,6 +14,6 @@ mod predictor;
 mod shapes;
 mod support;
 mod surgery;
-mod writing;
 mod wild;
+mod writing;
 mod wrong_files;
