@@ -26,7 +26,8 @@ use super::stem::StemLayers;
 use super::transition::Transition;
 use plan::{End, NormState, Plan};
 use stage::Stage;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use stem::StemEnd;
 use tch::Tensor;
 
@@ -49,6 +50,13 @@ pub(super) struct Run {
 }
 
 impl Engine {
+    /// See [`super::DenseNet::fused_profile`].
+    pub fn profile(&self) -> Vec<(&'static str, Duration)> {
+        let Some(level) = self.kernels.level() else { return Vec::new() };
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        fast::Scratch::at(&mut scratch, level).clock.take()
+    }
+
     /// The stem with its pooling, [N, in, H, W] to the first block's input; `None` where our kernels do not apply and
     /// ATen's operations, one by one, are to run.
     ///
