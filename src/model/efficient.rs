@@ -97,8 +97,11 @@ impl Segment {
                 mean: norm.running_mean.f_detach_copy()?,
                 var: norm.running_var.f_detach_copy()?,
             }
-        } else if forward.activated.device() != Device::Cpu {
-            // Other devices have kernels of their own for training, whose roundings are not those of evaluation.
+        } else if forward.activated.device() != Device::Cpu
+            || !matches!(norm.weight.kind(), Kind::Float | Kind::Double)
+        {
+            // `normalize` is exact for the CPU's kernels with vectors in the type they calculate in. Other devices have
+            // kernels for training whose roundings are not those of evaluation.
             Statistics::BatchAgain
         } else {
             match batch_statistics(forward.activated)? {
@@ -184,8 +187,8 @@ impl Segment {
 /// Batch norm of `xs` by statistics that are known, in the roundings of a training-mode batch norm on the CPU.
 ///
 /// libtorch's kernel computes α = invstd·γ and β' = β − mean·α, then x·α + β', in training and in evaluation; the latter
-/// takes invstd from a variance. With variance 1, ε 0 and a weight of invstd·γ it computes the very same α. In half
-/// precision the kernel calculates in f32, so the weight must be f32 to arrive unrounded, and with it all vectors.
+/// takes invstd from a variance. With variance 1, ε 0 and a weight of invstd·γ it computes the very same α: if the vectors
+/// have the type that the kernel calculates in (f32 for half-precision `xs`), so that the weight arrives unrounded.
 fn normalize(
     xs: &Tensor,
     weight: &Tensor,
@@ -193,11 +196,7 @@ fn normalize(
     mean: &Tensor,
     invstd: &Tensor,
 ) -> Result<Tensor, tch::TchError> {
-    let calculated = if xs.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-    let [weight, bias, mean, invstd] =
-        [weight, bias, mean, invstd].map(|vector| vector.f_to_kind(calculated));
-    let (mean, invstd) = (mean?, invstd?);
-    let alpha = invstd.f_mul(&weight?)?;
+    let alpha = invstd.f_mul(weight)?;
     let ones = mean.f_ones_like()?;
-    xs.f_batch_norm(Some(&alpha), Some(&bias?), Some(&mean), Some(&ones), false, 0.0, 0.0, true)
+    xs.f_batch_norm(Some(&alpha), Some(bias), Some(mean), Some(&ones), false, 0.0, 0.0, true)
 }

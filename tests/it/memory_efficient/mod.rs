@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use tch::{nn, no_grad, Device, Kind, Tensor};
 
 /// A network and what it takes.
+#[derive(Clone)]
 struct Setup {
     config: DenseNetConfig,
     shape: [i64; 4],
