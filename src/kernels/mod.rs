@@ -8,7 +8,9 @@
 //! result) up to the next multiple of [`PAD`], so that whole vectors can be read at its end.
 #![allow(unsafe_code, reason = "vectors are read and written by pointer")]
 
+pub mod conv1x1;
 pub mod conv3x3;
+pub mod norm;
 pub mod scratch;
 pub mod simd;
 pub mod threads;

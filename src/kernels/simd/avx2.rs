@@ -80,6 +80,22 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // The second operand is the one handed on where either is NaN.
+        // SAFETY: see the type.
+        Avx2(unsafe {
+            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm256_blendv_ps(_mm256_max_ps(self.0, other.0), self.0, nan)
+        })
+    }
+
+    #[inline(always)]
+    fn keep_where_equal(self, a: Self, b: Self) -> Self {
+        // SAFETY: see the type.
+        Avx2(unsafe { _mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_EQ_OQ>(a.0, b.0)) })
+    }
+
+    #[inline(always)]
     fn prefetch(at: *const f32) {
         // SAFETY: a prefetch reads nothing the program sees, at whatever address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }

@@ -77,6 +77,22 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // The second operand is the one handed on where either is NaN.
+        // SAFETY: see the type.
+        Avx512(unsafe {
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm512_mask_mov_ps(_mm512_max_ps(self.0, other.0), nan, self.0)
+        })
+    }
+
+    #[inline(always)]
+    fn keep_where_equal(self, a: Self, b: Self) -> Self {
+        // SAFETY: see the type.
+        Avx512(unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a.0, b.0), self.0) })
+    }
+
+    #[inline(always)]
     fn prefetch(at: *const f32) {
         // SAFETY: a prefetch reads nothing the program sees, at whatever address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }

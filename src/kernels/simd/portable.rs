@@ -75,6 +75,16 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b || a.is_nan() { a } else { b })
+    }
+
+    #[inline(always)]
+    fn keep_where_equal(self, a: Self, b: Self) -> Self {
+        Portable(from_fn(|i| if a.0[i] == b.0[i] { self.0[i] } else { 0.0 }))
+    }
+
+    #[inline(always)]
     fn prefetch(_: *const f32) {}
 
     #[inline(always)]

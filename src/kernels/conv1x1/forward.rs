@@ -1,0 +1,334 @@
+//! Y = relu(X·scale + shift)·Wᵀ.
+
+use super::super::simd::{Kernel, Vector};
+use super::super::tile::{self, Acc};
+use super::super::{padded, Threads};
+use super::scratch::{with_slot, Slot};
+use super::shape::{height, tile_rows, Panels, Tiled};
+use super::split::{Costs, Split};
+use super::{check_matrix, check_vector, Packed, Rows, RowsMut, Scratch, Shared, DEPTH, PACKED_STRIDE};
+use std::ops::Range;
+
+/// A batch norm with given statistics: x·scale + shift, per channel. Both padded, with zeros.
+#[derive(Debug, Clone, Copy)]
+pub struct Affine<'a> {
+    /// γ / √(var + ε).
+    pub scale: &'a [f32],
+    /// β − mean·scale.
+    pub shift: &'a [f32],
+}
+
+/// What [`forward`] computes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward<'a> {
+    /// Rows: N·H·W.
+    pub rows: usize,
+    /// The input, \[rows, inputs\], each row padded with finite numbers.
+    pub x: Rows<'a>,
+    /// Norm and relu of the input; none for the input as it is.
+    pub norm: Option<Affine<'a>>,
+    /// The weight.
+    pub weight: &'a Packed,
+    /// Added to the outputs; not padded.
+    pub bias: Option<&'a [f32]>,
+    /// Whether a relu of the outputs follows.
+    pub relu: bool,
+}
+
+/// Sums over all rows of each channel of the outputs as they are stored, for the batch norm that follows.
+#[derive(Debug)]
+pub struct Moments<'a> {
+    /// Σ y.
+    pub sum: &'a mut [f64],
+    /// Σ y². Taken around a number near the mean, then shifted: the variance keeps its digits where the mean is many
+    /// standard deviations from 0.
+    pub squares: &'a mut [f64],
+}
+
+/// Writes the outputs, \[rows, outputs\], and zeros after each row up to its padded length; of `y`, nothing else.
+///
+/// # Panics
+/// If a slice is too short for the given sizes.
+pub fn forward(
+    threads: &dyn Threads,
+    scratch: &mut Scratch,
+    of: &Forward,
+    y: RowsMut,
+    moments: Option<Moments>,
+) {
+    let (inputs, outputs) = (of.weight.inputs(), of.weight.outputs());
+    assert!(outputs > 0, "the weight was never packed");
+    check_matrix("x", of.x.data.len(), of.x.stride, of.rows, inputs);
+    check_matrix("y", y.data.len(), y.stride, of.rows, outputs);
+    if let Some(norm) = of.norm {
+        check_vector("scale", norm.scale.len(), padded(inputs));
+        check_vector("shift", norm.shift.len(), padded(inputs));
+    }
+    if let Some(bias) = of.bias {
+        check_vector("bias", bias.len(), outputs);
+    }
+    if let Some(moments) = &moments {
+        check_vector("moments", moments.sum.len().min(moments.squares.len()), outputs);
+    }
+    let panels = of.weight.panels();
+    let level = of.weight.level();
+    let tile = panels.tile(level);
+    let split = Split::new(threads.count(), of.rows, tile, &panels, &COSTS);
+    let (slots, _) = scratch.take(split.parts(), 0);
+    let (to, stride, wants_moments) = (Shared(y.data.as_mut_ptr()), y.stride, moments.is_some());
+    threads.run(split.parts(), &|index| {
+        with_slot(&slots[index], |slot| {
+            let (rows, mine) = split.get(index, of.rows, tile, &panels);
+            level.run(Part { of, panels, rows, mine, y: to, stride, slot, moments: wants_moments });
+        });
+    });
+    if let Some(moments) = moments {
+        moments.sum[..outputs].fill(0.0);
+        moments.squares[..outputs].fill(0.0);
+        for slot in slots.iter() {
+            with_slot(slot, |slot| {
+                let (sums, squares) = slot.totals.split_at(padded(outputs));
+                let add =
+                    |to: &mut [f64], from: &[f64]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                add(&mut moments.sum[..outputs], sums);
+                add(&mut moments.squares[..outputs], squares);
+            });
+        }
+    }
+}
+
+/// In elements of the result for one input channel: see [`Split`]. A row is packed at about 4 times an element's cost; a
+/// column's weight comes from the third cache at about 13 times.
+const COSTS: Costs = Costs { row: 4, column: 13, shared_column: 0 };
+
+/// Rows × panels, for one thread.
+struct Part<'a, 'b> {
+    of: &'b Forward<'a>,
+    panels: Panels,
+    rows: Range<usize>,
+    mine: Range<usize>,
+    y: Shared,
+    stride: usize,
+    slot: &'b mut Slot,
+    moments: bool,
+}
+
+impl Kernel for Part<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Part { of, panels, rows, mine, y, stride, slot, moments } = self;
+        let (inputs, outputs) = (of.weight.inputs(), of.weight.outputs());
+        let columns = panels.columns(&mine);
+        let width = padded(outputs);
+        let block = (60 / height::<V>(panels.get(0).vectors)).max(1) * height::<V>(panels.get(0).vectors);
+        // Tiles of other heights read on after the block's last row: what is there does not count.
+        let packed = slot.input.take((block + 32) * PACKED_STRIDE);
+        let sums = slot.sums.take(3 * width);
+        slot.totals.clear();
+        slot.totals.resize(if moments { 2 * width } else { 0 }, 0.0);
+        let depth = inputs.div_ceil(inputs.div_ceil(DEPTH).max(1)).next_multiple_of(16);
+        for start in rows.clone().step_by(block) {
+            let n = block.min(rows.end - start);
+            for k in (0..inputs).step_by(depth) {
+                let k = k..inputs.min(k + depth);
+                // SAFETY: n rows from `start` on, and their columns up to the padded last, are in x (checked by
+                // `forward`); `packed` holds a block of rows.
+                unsafe { pack::<V>(of, start, n, &k, packed.as_mut_ptr(), rows.end) };
+                for panel in mine.clone().map(|index| panels.get(index)) {
+                    let tall = height::<V>(panel.vectors);
+                    for row in (0..n).step_by(tall) {
+                        let valid = tall.min(n - row);
+                        // SAFETY: the rows and columns of y are in it (checked by `forward`; a panel ends within the
+                        // padded width) and this part's alone.
+                        unsafe {
+                            let tile = Tile {
+                                a: packed.as_ptr().add(row * PACKED_STRIDE),
+                                b: of.weight.panel(panel.first)[k.start * panel.width..].as_ptr(),
+                                depth: k.len(),
+                                y: y.get().add((start + row) * stride + panel.first),
+                                stride,
+                                rows: valid,
+                                first: k.start == 0,
+                                finish: (k.end == inputs).then(|| Finish {
+                                    bias: of.bias.map(|bias| &bias[panel.first.min(bias.len())..]),
+                                    relu: of.relu,
+                                    sums: moments.then(|| sums[panel.first..].as_mut_ptr()),
+                                    pitch: width,
+                                    begin: row == 0,
+                                }),
+                            };
+                            tile_rows::<V, _>(valid, panel.vectors, tile);
+                        }
+                    }
+                }
+            }
+            if columns.end >= outputs {
+                for row in start..start + n {
+                    // SAFETY: as above; the last panel's part is the only one to come here.
+                    unsafe {
+                        std::slice::from_raw_parts_mut(y.get().add(row * stride + outputs), width - outputs)
+                    }
+                    .fill(0.0);
+                }
+            }
+            if moments {
+                total(sums, &columns, n, &mut slot.totals);
+            }
+        }
+    }
+}
+
+/// A block's sums, shifted from its pivot to 0, to the totals.
+#[inline(always)]
+fn total(sums: &[f32], columns: &Range<usize>, rows: usize, totals: &mut [f64]) {
+    let width = totals.len() / 2;
+    let (total, squares) = totals.split_at_mut(width);
+    for column in columns.start..columns.end.min(width) {
+        let [pivot, sum, square] = [0, 1, 2].map(|kind| f64::from(sums[kind * width + column]));
+        total[column] += sum + rows as f64 * pivot;
+        squares[column] += square + pivot * (2.0 * sum + rows as f64 * pivot);
+    }
+}
+
+/// Rows `start..start + n` of the input's channels `k`, normalized, to `to`.
+///
+/// # Safety
+/// They are in x, with `k` rounded up to whole vectors; `to` has room for n rows.
+#[inline(always)]
+unsafe fn pack<V: Vector>(of: &Forward, start: usize, n: usize, k: &Range<usize>, to: *mut f32, end: usize) {
+    let from = of.x.data.as_ptr().wrapping_add(start * of.x.stride + k.start);
+    // The rows of the block after this one: they are on their way while this one is multiplied.
+    let ahead = if start + 2 * n <= end { n * of.x.stride } else { 0 };
+    for row in 0..n {
+        // SAFETY: the caller's; scale and shift are padded.
+        unsafe {
+            let (from, to) = (from.add(row * of.x.stride), to.add(row * PACKED_STRIDE));
+            match of.norm {
+                Some(Affine { scale, shift }) => {
+                    let (scale, shift) = (scale.as_ptr().add(k.start), shift.as_ptr().add(k.start));
+                    for i in (0..k.len()).step_by(V::LANES) {
+                        V::prefetch(from.wrapping_add(ahead + i));
+                        let x = V::load(from.add(i));
+                        x.mul_add(V::load(scale.add(i)), V::load(shift.add(i))).relu().store(to.add(i));
+                    }
+                }
+                None => {
+                    for i in (0..k.len()).step_by(V::LANES) {
+                        V::prefetch(from.wrapping_add(ahead + i));
+                        V::load(from.add(i)).store(to.add(i));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One register tile of the product over one stretch of channels.
+struct Tile<'a> {
+    a: *const f32,
+    b: *const f32,
+    depth: usize,
+    y: *mut f32,
+    stride: usize,
+    /// Rows that exist: at most the tile's.
+    rows: usize,
+    /// Whether the sums begin here, or go on from what is in y.
+    first: bool,
+    /// What is done with sums that are complete.
+    finish: Option<Finish<'a>>,
+}
+
+/// What follows the product.
+struct Finish<'a> {
+    bias: Option<&'a [f32]>,
+    relu: bool,
+    /// The panel's sums: pivots, Σ (y − pivot), Σ (y − pivot)², `pitch` numbers from one to the next.
+    sums: Option<*mut f32>,
+    pitch: usize,
+    /// Whether this tile is the first of its block.
+    begin: bool,
+}
+
+impl Tiled for Tile<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector, const MR: usize, const NV: usize>(self) {
+        // SAFETY: `rows` rows of y, and MR packed rows, are there (the caller's promise).
+        unsafe {
+            let mut acc = tile::zeros::<V, MR, NV>();
+            if !self.first {
+                for (i, row) in acc.iter_mut().enumerate() {
+                    if i < self.rows {
+                        *row = std::array::from_fn(|j| V::load(self.y.add(i * self.stride + j * V::LANES)));
+                    }
+                }
+            }
+            tile::rows::<V, MR, NV, PACKED_STRIDE>(self.a, self.b, self.depth, &mut acc);
+            if let Some(finish) = self.finish {
+                finish.apply(&mut acc, self.rows);
+            }
+            for (i, row) in acc.iter().enumerate() {
+                if i < self.rows {
+                    for (j, vector) in row.iter().enumerate() {
+                        vector.store(self.y.add(i * self.stride + j * V::LANES));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Finish<'_> {
+    /// # Safety
+    /// The sums have room for NV vectors of each kind.
+    #[inline(always)]
+    unsafe fn apply<V: Vector, const MR: usize, const NV: usize>(
+        self,
+        acc: &mut Acc<V, MR, NV>,
+        rows: usize,
+    ) {
+        if let Some(bias) = self.bias {
+            let mut padded = [0.0; 64];
+            let n = bias.len().min(NV * V::LANES);
+            padded[..n].copy_from_slice(&bias[..n]);
+            // SAFETY: three vectors of at most 16 numbers fit into `padded`.
+            let bias: [V; NV] =
+                std::array::from_fn(|j| unsafe { V::load(padded.as_ptr().add(j * V::LANES)) });
+            for row in acc.iter_mut() {
+                for (sum, bias) in row.iter_mut().zip(bias) {
+                    *sum = sum.add(bias);
+                }
+            }
+        }
+        if self.relu {
+            for row in acc.iter_mut() {
+                for sum in row.iter_mut() {
+                    *sum = sum.relu();
+                }
+            }
+        }
+        if let Some(sums) = self.sums {
+            let at = |kind: usize, j: usize| sums.wrapping_add(kind * self.pitch + j * V::LANES);
+            for j in 0..NV {
+                // SAFETY: the caller's.
+                unsafe {
+                    let (pivot, mut sum, mut square) = if self.begin {
+                        (acc[0][j], V::zero(), V::zero())
+                    } else {
+                        (V::load(at(0, j)), V::load(at(1, j)), V::load(at(2, j)))
+                    };
+                    for (i, row) in acc.iter().enumerate() {
+                        if i < rows {
+                            let from_pivot = row[j].sub(pivot);
+                            sum = sum.add(from_pivot);
+                            square = from_pivot.mul_add(from_pivot, square);
+                        }
+                    }
+                    pivot.store(at(0, j));
+                    sum.store(at(1, j));
+                    square.store(at(2, j));
+                }
+            }
+        }
+    }
+}
