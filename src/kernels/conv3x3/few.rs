@@ -85,12 +85,7 @@ impl<S: Sink> Share<'_, S> {
             let (tile, channel) = (unit / groups, unit % groups * PAD);
             let (chunk, channel) = (channel / plan.chunk, channel % plan.chunk);
             let to = task.memory.wrapping_add(chunk * plan.inputs + tile * plan.stride);
-            task.load::<V, M, T>(
-                &places[tile..=tile],
-                chunk * plan.chunk,
-                channel..channel + PAD,
-                to,
-            );
+            task.load::<V, M, T>(&places[tile..=tile], chunk * plan.chunk, channel..channel + PAD, to);
         }
     }
 
