@@ -76,6 +76,73 @@ impl Drop for Server {
     }
 }
 
+/// A certificate for `localhost` and who signed it.
+pub struct Identity {
+    key: rcgen::KeyPair,
+    certificate: rcgen::Certificate,
+    authority: rcgen::Certificate,
+}
+
+impl Identity {
+    /// Signed by an authority of its own; over since 2020 if `expired`.
+    pub fn new(expired: bool) -> Identity {
+        let (authority_key, key) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+        let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let mut host = rcgen::CertificateParams::new(vec!["localhost".to_string()]).unwrap();
+        if expired {
+            host.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        }
+        let issuer = rcgen::Issuer::from_params(&authority, &authority_key);
+        let certificate = host.signed_by(&key, &issuer).unwrap();
+        Identity { authority: authority.self_signed(&authority_key).unwrap(), certificate, key }
+    }
+
+    /// What trusts the authority.
+    pub fn authority(&self) -> String {
+        self.authority.pem()
+    }
+}
+
+/// Speaks TLS for a server; returns the URL that takes the place of the server's. Runs until the tests end.
+pub fn with_tls(server: &Server, identity: &Identity) -> String {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(identity.key.serialize_der()).into();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![identity.certificate.der().clone()], key)
+        .unwrap();
+    let (config, plain) = (Arc::new(config), server.address);
+    let listener = TcpListener::bind("localhost:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // A client that does not like the certificate goes away.
+            let _ = stream.and_then(|stream| relay(stream, config.clone(), plain));
+        }
+    });
+    format!("https://localhost:{port}")
+}
+
+/// One request and its answer.
+fn relay(stream: TcpStream, config: Arc<rustls::ServerConfig>, plain: SocketAddr) -> io::Result<()> {
+    let connection = rustls::ServerConnection::new(config).map_err(io::Error::other)?;
+    let mut stream = rustls::StreamOwned::new(connection, stream);
+    let mut server = TcpStream::connect(plain)?;
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        request.push(byte[0]);
+    }
+    server.write_all(&request)?;
+    io::copy(&mut server, &mut stream)?;
+    stream.conn.send_close_notify();
+    stream.flush()
+}
+
 fn answer(mut stream: TcpStream, log: &Mutex<Vec<Request>>, handler: &Handler) -> io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().unwrap_or(Ok(String::new()))?;

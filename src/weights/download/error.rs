@@ -1,6 +1,6 @@
 //! What can go wrong in a download: with a URL, so that the next one is tried, or here, so that none is.
 
-use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub enum DownloadError {
 #[non_exhaustive]
 pub enum TransferError {
     /// The server's answer was not the file.
-    #[error("the server answers {code}{}", reason(*code))]
+    #[error("the server answers {code}{}{}", reason(*code), asked(*retry_after))]
     Status {
         /// The HTTP status code.
         code: u16,
@@ -130,8 +130,12 @@ impl TransferError {
     pub fn is_transient(&self) -> bool {
         match self {
             TransferError::Status { code, .. } => matches!(code, 408 | 425 | 429 | 500..=599),
-            TransferError::Connection(_)
-            | TransferError::ConnectTimeout(_)
+            // Nobody there, or no network: a moment later neither.
+            TransferError::Connection(error) => !matches!(
+                error.kind(),
+                ErrorKind::ConnectionRefused | ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable
+            ),
+            TransferError::ConnectTimeout(_)
             | TransferError::Stalled { .. }
             | TransferError::Truncated { .. } => true,
             TransferError::HostNotFound
@@ -158,7 +162,11 @@ fn reason(code: u16) -> String {
     status.and_then(|status| status.canonical_reason()).map_or(String::new(), |reason| format!(" ({reason})"))
 }
 
-fn of_total(total: Option<u64>) -> impl fmt::Display {
+fn asked(retry_after: Option<Duration>) -> String {
+    retry_after.map_or(String::new(), |wait| format!(" and asks to wait {} s", wait.as_secs()))
+}
+
+fn of_total(total: Option<u64>) -> String {
     total.map_or(String::new(), |total| format!(" of {total}"))
 }
 
