@@ -61,28 +61,6 @@ pub struct Initialized<'a> {
 }
 
 #[derive(Serialize)]
-pub struct Conversion<'a> {
-    pub input: &'a str,
-    pub output: String,
-    pub format: Format,
-    /// Of the file written.
-    pub bytes: u64,
-    pub tensors: Vec<ConvertedTensors>,
-    pub stripped_prefix: Option<&'a str>,
-    pub origin: Option<&'a str>,
-    pub renamed: usize,
-    pub dropped: &'a [Dropped],
-    /// The sidecar written beside it.
-    pub sidecar: Option<String>,
-}
-
-#[derive(Serialize)]
-pub struct ConvertedTensors {
-    pub dtype: &'static str,
-    pub count: usize,
-}
-
-#[derive(Serialize)]
 pub struct Listed {
     #[serde(flatten)]
     pub entry: &'static Entry,
@@ -102,6 +80,28 @@ pub struct Fetched<'a> {
 pub struct NotFetched<'a> {
     pub name: &'a str,
     pub error: &'a str,
+}
+
+#[derive(Serialize)]
+pub struct Conversion<'a> {
+    pub input: &'a str,
+    pub output: String,
+    pub format: Format,
+    /// Of the file written.
+    pub bytes: u64,
+    pub tensors: Vec<ConvertedTensors>,
+    pub stripped_prefix: Option<&'a str>,
+    pub origin: Option<&'a str>,
+    pub renamed: usize,
+    pub dropped: &'a [Dropped],
+    /// The sidecar written beside it.
+    pub sidecar: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct ConvertedTensors {
+    pub dtype: &'static str,
+    pub count: usize,
 }
 
 #[derive(Serialize)]

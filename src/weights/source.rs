@@ -115,9 +115,7 @@ impl WeightsSource {
             WeightsSource::File(path) | WeightsSource::Fetched(_, path) => StateDict::open_with(path, &read),
             WeightsSource::Registry(weights) => match weights.embedded() {
                 Some(bytes) => StateDict::from_bytes_with(bytes.to_vec(), &read),
-                None => {
-                    return self.clone().fetched(&FetchOptions::from_env(), &mut ())?.open_with(options);
-                }
+                None => return self.clone().fetched(&FetchOptions::from_env(), &mut ())?.open_with(options),
             },
         }
         .map_err(|source| self.checkpoint(source))
@@ -213,6 +211,7 @@ impl WeightsSource {
     ) -> Result<Description> {
         let path = match self {
             WeightsSource::File(path) => Some(path.as_path()),
+            // The registry says more than what lies beside a file in the cache.
             WeightsSource::Registry(_) | WeightsSource::Fetched(..) => None,
         };
         let evidence = Evidence {

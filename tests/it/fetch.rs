@@ -143,6 +143,28 @@ fn a_file_that_torch_hub_fetched_is_used() {
 }
 
 #[test]
+fn a_file_of_an_earlier_official_upload_counts_and_one_that_only_has_its_name_does_not() {
+    const EARLIER: &str = "densenet121-241335ed.pth";
+    let (home, server) = (Home::new(), small());
+    // The same with eight other bytes at its end, for the earlier hash.
+    let earlier = [&SMALL[..SMALL.len() - 8], &0x1_c212_a386_u64.to_le_bytes()].concat();
+    assert!(sha256(&earlier).starts_with("241335ed"));
+    home.put(EARLIER, &earlier);
+    let place = home.checkpoints().join(EARLIER);
+    let (out, _) = succeeds(&mut home.densenet(&server.url(""), &["weights", "fetch", NAME]));
+    assert_eq!(out, format!("{NAME}: {}\n", place.display()));
+    home.put(FILE, b"damaged");
+    let (out, _) = succeeds(&mut home.densenet(&server.url(""), &["weights", "fetch", NAME]));
+    assert_eq!(out, format!("{NAME}: {}\n", place.display()), "a good file is there");
+    assert_eq!(server.requests().len(), 0);
+
+    home.put(EARLIER, SMALL);
+    let (out, _) = succeeds(&mut home.densenet(&server.url(""), &["weights", "fetch", NAME]));
+    assert_eq!(out, format!("{NAME}: {}\n", home.path().display()));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
 fn a_damaged_file_in_the_cache_is_told_and_replaced_and_never_used() {
     let (home, server) = (Home::new(), small());
     let damaged = [&SMALL[..100], b"!", &SMALL[101..]].concat();

@@ -10,6 +10,7 @@ pub use fetch::{FetchOptions, MIRROR, OFFLINE};
 pub use manifest::{Accuracy, CategoryList, Entry};
 
 use super::categories::imagenet_categories;
+use super::options::Outputs;
 use super::sidecar::Sidecar;
 use crate::model::Arch;
 use crate::transforms::ImageClassification;
@@ -111,6 +112,7 @@ impl Weights {
             config: entry.arch.map(Arch::config),
             categories: self.categories(),
             transforms: Some(self.transforms()),
+            outputs: Some(Outputs::Classes),
             metrics: object(json!(entry.metrics)),
             provenance: object(json!({
                 "name": entry.name,
