@@ -2,6 +2,7 @@
 
 use crate::autograd::AutogradError;
 use crate::checkpoint::CheckpointError;
+use crate::export::ExportError;
 use crate::model::ModelError;
 use crate::parity::ParityError;
 use crate::predictor::PredictError;
@@ -19,6 +20,9 @@ pub enum Error {
     /// From [`crate::checkpoint`].
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// From [`crate::export`].
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// From [`crate::model`].
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -5,6 +5,7 @@
 //! - [`weights`]: weights by file or name, with class names and transforms.
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
 //! - [`Predictor`]: all of that in one value for any number of threads.
+//! - [`export`]: TorchScript for servers that know nothing of this crate.
 //! - [`parity`]: is this the network PyTorch ran?
 //! - [`measure`]: what a training step costs here.
 //! - [`runtime`]: libtorch's devices, threads and memory.
@@ -27,6 +28,7 @@ pub mod autograd;
 pub mod checkpoint;
 pub mod kernels;
 pub mod measure;
+pub mod export;
 pub mod model;
 pub mod parity;
 pub mod predictor;
@@ -46,6 +48,8 @@ pub use tch;
 pub mod guide {
     #[doc = include_str!("../docs/architecture.md")]
     pub mod architecture {}
+    #[doc = include_str!("../docs/checkpoints.md")]
+    pub mod checkpoints {}
     #[doc = include_str!("../docs/security.md")]
     pub mod security {}
 }

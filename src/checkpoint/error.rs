@@ -46,7 +46,7 @@ pub enum CheckpointError {
         second: String,
     },
     /// The file holds several networks.
-    #[error("the file holds {} networks, under {}: choose one by its prefix", prefixes.len(), quoted(prefixes))]
+    #[error("the file holds {} networks, under {}: choose one by its prefix (--prefix)", prefixes.len(), quoted(prefixes))]
     AmbiguousPrefix {
         /// The prefixes, the one with most tensors first.
         prefixes: Vec<String>,

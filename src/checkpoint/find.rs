@@ -42,6 +42,7 @@ const DENSE: &[&str] = &[
     "features_denseblock",
     "dense",
     "trans",
+    "stages",
     "norm5",
     "norm_final",
 ];

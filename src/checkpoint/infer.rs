@@ -55,7 +55,8 @@ pub enum InferredStem {
     Imagenet,
     /// `conv0` 3×3 without `norm0`.
     Small,
-    /// `conv0`, `conv1`, `conv2`, all 3×3, each with a norm.
+    /// `conv0`, `conv1`, `conv2`, all 3×3, each with a norm. Whether a blur follows ([`crate::model::Stem::DeepBlur`])
+    /// tensors do not tell.
     Deep,
 }
 

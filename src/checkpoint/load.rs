@@ -200,7 +200,8 @@ fn match_up<'a>(
         wanting.push((target.name, target.tensor.size()));
     }
     let no_classifier = targets.by_bare.get("classifier.weight").is_some_and(|&index| !filled[index]);
-    if no_classifier && head == Head::Required {
+    let unplaced = file.head_candidates.iter().any(|head| report.unexpected.contains(head));
+    if head == Head::Required && (no_classifier || unplaced) {
         report.hints.push(match &file.head_candidates[..] {
             [] => Hint::NoClassifier,
             candidates => Hint::SeveralHeads { candidates: candidates.to_vec() },

@@ -46,5 +46,5 @@ pub use report::{Hint, LoadReport, Misshaped};
 pub use rules::{Action, InputPreset, Need, OutputLabels, RenameRule, RENAMES};
 pub use state_dict::{Format, StateDict, TensorView};
 pub use user_rename::Rename;
-pub(crate) use write::write_atomically;
+pub(crate) use write::{begin_script, write_atomically, ScriptModule, ScriptSource};
 pub use write::{write, write_pth, write_safetensors, Entry, WriteFormat};

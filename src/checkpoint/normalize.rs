@@ -286,8 +286,16 @@ pub fn normalize<'a>(dict: &'a StateDict, options: &NameOptions) -> Result<Norma
         all.keep_under(&chosen)?;
         prefix = Some(chosen);
     }
+    // What the caller renamed still shows whose file it is.
+    let named = |tensor: &NormalizedTensor<'a>| (tensor.name != tensor.original).then_some(tensor.original);
+    let originals = all.tensors.iter().filter_map(|tensor| Some((named(tensor)?, tensor.view.shape())));
     let file = File {
-        names: all.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.view.shape())).collect(),
+        names: all
+            .tensors
+            .iter()
+            .map(|tensor| (tensor.name.as_str(), tensor.view.shape()))
+            .chain(originals)
+            .collect(),
         globals: &dict.foreign_globals,
         root: dict.root.as_deref(),
     };

@@ -210,7 +210,7 @@ pub enum ReadError {
         top: String,
     },
     /// Several dictionaries look equally like the weights.
-    #[error("several state dicts fit equally well: {}; name one as the root", list(candidates))]
+    #[error("several state dicts fit equally well: {}; name one as the root (--root)", list(candidates))]
     AmbiguousRoot {
         /// Key path and number of tensors of each.
         candidates: Vec<(String, usize)>,

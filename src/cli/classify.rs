@@ -53,6 +53,9 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
             args.weights
         ));
     }
+    for note in predictor.notes() {
+        output.note(note);
+    }
     let options = StreamOptions {
         top_k: args.top_k as usize,
         batch_size: args.batch_size as usize,

@@ -3,6 +3,7 @@
 mod bench;
 mod classify;
 mod doctor;
+mod export;
 mod memory;
 mod output;
 mod parity;
@@ -50,6 +51,8 @@ enum Command {
     Parity(parity::Args),
     /// What training steps cost on this machine
     Bench(bench::Args),
+    /// Write a network for programs that know nothing of this crate: TorchScript
+    Export(export::Args),
     /// What this machine and this libtorch can do
     Doctor(doctor::Args),
 }
@@ -72,6 +75,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Weights(args) => weights::run(args, output),
         Command::Parity(args) => parity::run(args, device()?, output),
         Command::Bench(args) => bench::run(args, device()?, output),
+        Command::Export(args) => export::run(args, device()?, output),
         Command::Doctor(args) => doctor::run(args, cli.global.device, output),
     }
 }

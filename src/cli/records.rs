@@ -81,3 +81,18 @@ pub struct ConvertedTensors {
     pub dtype: &'static str,
     pub count: usize,
 }
+
+#[derive(Serialize)]
+pub struct Exported<'a> {
+    pub output: String,
+    pub bytes: u64,
+    pub config: &'a DenseNetConfig,
+    /// The input's shape, -1 where any size will do.
+    pub input: [i64; 4],
+    /// Smallest height and width.
+    pub min_size: i64,
+    /// The exported module's logits and this network's, on this device.
+    pub max_abs: f64,
+    /// Files inside the archive.
+    pub extra_files: [&'static str; 1],
+}

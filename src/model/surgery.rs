@@ -135,12 +135,21 @@ impl DenseNet {
     ) -> Result<Tensor> {
         self.check_input(xs)?;
         let features = &self.features;
-        let stem = features.stem.try_forward(xs, train)?;
-        taps.put(0, &stem);
-        let mut xs = features.stem.try_pool(&stem)?;
-        // Without gradients this is the last reference, and the memory goes back before the first block.
-        drop(stem);
-        if let Some(run) = self.fused_run(train) {
+        let fused = self.fused_run(train);
+        let stem = match fused {
+            Some(_) if !taps.wants(0) => self.engine.stem(&features.stem, xs, train)?,
+            _ => None,
+        };
+        let mut xs = match stem {
+            Some(pooled) => pooled,
+            // Without gradients the map goes back before the first block.
+            None => {
+                let stem = features.stem.try_forward(xs, train)?;
+                taps.put(0, &stem);
+                features.stem.try_pool(&stem)?
+            }
+        };
+        if let Some(run) = fused {
             for index in 0..features.blocks.len() {
                 let tap = index + 1 < features.blocks.len() && taps.wants(index + 1);
                 let (output, map) = self.engine.stage(features, index, &xs, run, tap, pooled)?;

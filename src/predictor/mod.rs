@@ -73,6 +73,7 @@ pub struct Predictor {
     transforms: ImageClassification,
     categories: Vec<String>,
     outputs: Outputs,
+    notes: Vec<String>,
 }
 
 // SAFETY: `tch::Tensor` is a pointer to a reference-counted C++ tensor and not `Sync`, because through `&Tensor` one
@@ -120,7 +121,8 @@ impl Predictor {
             return Err(WeightsError::NoClassifier { name, features, notes }.into());
         }
         let transforms = description.transforms.unwrap_or_default();
-        Ok(Self::own(network, transforms, description.categories)?.with_outputs(description.outputs))
+        let own = Self::own(network, transforms, description.categories)?.with_outputs(description.outputs);
+        Ok(Predictor { notes: description.notes, ..own })
     }
 
     /// A predictor with a copy of the network's tensors as they are now, on the same device and in the same dtype.
@@ -171,7 +173,7 @@ impl Predictor {
                 let _ = tensor.set_requires_grad(false);
             }
         }
-        Ok(Predictor { network, transforms, categories, outputs: Outputs::Classes })
+        Ok(Predictor { network, transforms, categories, outputs: Outputs::Classes, notes: Vec::new() })
     }
 
     /// The network's configuration.
@@ -187,6 +189,11 @@ impl Predictor {
     /// Class names in the classifier's order; empty where the weights have none.
     pub fn categories(&self) -> &[String] {
         &self.categories
+    }
+
+    /// What the user should know about weights of this origin.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// What the outputs mean.

@@ -4,6 +4,7 @@ mod attacks;
 mod autograd;
 mod cli;
 mod dependent;
+mod exporting;
 mod formats;
 mod fused;
 mod inspecting;

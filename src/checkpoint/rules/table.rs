@@ -170,6 +170,7 @@ pub static RENAMES: &[RenameRule] = &[
     RenameRule::new("R2", "MONAI", r"(denselayer[0-9]+)\.layers\.", Rename("${1}."))
         .example("features.denseblock1.denselayer1.layers.norm1.weight"),
     RenameRule::new("R3", "MONAI", r"^class_layers\.(?:out|class)\.", Rename("classifier."))
+        .note("MONAI fixes no input: pictures go through torchvision's preset unless a sidecar says otherwise")
         .example("class_layers.out.weight"),
     RenameRule::new("R4", "efficient_densenet_pytorch", r"^features\.norm_final\.", Rename("features.norm5."))
         .example("features.norm_final.weight"),

@@ -42,6 +42,12 @@ impl AtomicFile {
         Ok(AtomicFile { out: BufWriter::with_capacity(BUFFER, file), target })
     }
 
+    /// Where the file is for now, with all that was written.
+    pub(crate) fn temporary(&mut self) -> io::Result<&Path> {
+        self.out.flush()?;
+        Ok(self.out.get_ref().path())
+    }
+
     /// Puts the file in its place once all of it is on the disk.
     pub(crate) fn commit(mut self) -> io::Result<()> {
         self.out.flush()?;

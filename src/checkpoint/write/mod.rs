@@ -11,6 +11,7 @@ mod zip;
 
 pub(crate) use atomic::write_atomically;
 pub use entry::Entry;
+pub(crate) use script::{ScriptModule, ScriptSource};
 
 use super::error::{CheckpointError, Result};
 use super::state_dict::Format;
@@ -97,15 +98,14 @@ pub fn write(
             return Err(CheckpointError::UnwritableName { tensor, problem: "is longer than 1024 bytes" });
         }
     }
-    let failed = |source| CheckpointError::Write { path: path.to_path_buf(), source };
-    let mut sink = Sink { file: AtomicFile::create(path).map_err(failed)?, path };
+    let mut sink = Sink::begin(path)?;
     match format {
         WriteFormat::PthZip => pth::write_zip(&mut sink, entries),
         WriteFormat::PthLegacy => pth::write_legacy(&mut sink, entries),
         WriteFormat::Safetensors => safetensors::write(&mut sink, entries, metadata),
         WriteFormat::Ot => script::write_ot(&mut sink, entries),
     }?;
-    sink.file.commit().map_err(failed)
+    sink.commit()
 }
 
 /// Writes named tensors as `torch.save` does in its zip format: `torch.load(path, weights_only=True)` gives an
@@ -135,15 +135,46 @@ fn of_tensors(tensors: &[(String, Tensor)]) -> Vec<Entry<'_>> {
     tensors.iter().map(|(name, tensor)| Entry::of_tensor(name, tensor)).collect()
 }
 
-/// Where a format's bytes go; errors know the file.
-struct Sink<'a> {
+/// Writes a TorchScript archive that is still to be tried, then committed.
+pub(crate) fn begin_script<'a>(
+    path: &'a Path,
+    root: &ScriptModule,
+    sources: &[ScriptSource],
+    extra: &[(&str, &[u8])],
+) -> Result<Sink<'a>> {
+    let mut sink = Sink::begin(path)?;
+    script::write(&mut sink, root, sources, extra)?;
+    Ok(sink)
+}
+
+/// A file in the making, whose errors name it.
+pub(crate) struct Sink<'a> {
     file: AtomicFile,
     path: &'a Path,
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
+    fn begin(path: &'a Path) -> Result<Self> {
+        match AtomicFile::create(path) {
+            Ok(file) => Ok(Sink { file, path }),
+            Err(source) => Err(CheckpointError::Write { path: path.to_path_buf(), source }),
+        }
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|source| self.failed(source))
+    }
+
+    /// Where the file is for now.
+    pub(crate) fn temporary(&mut self) -> Result<&Path> {
+        let path = self.path;
+        self.file.temporary().map_err(|source| CheckpointError::Write { path: path.to_path_buf(), source })
+    }
+
+    /// Puts the file in its place.
+    pub(crate) fn commit(self) -> Result<()> {
+        let path = self.path;
+        self.file.commit().map_err(|source| CheckpointError::Write { path: path.to_path_buf(), source })
     }
 
     fn failed(&self, source: io::Error) -> CheckpointError {

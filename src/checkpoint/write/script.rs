@@ -29,7 +29,7 @@ pub(crate) struct ScriptModule<'a> {
 }
 
 /// A file of source text.
-pub(crate) struct Source {
+pub(crate) struct ScriptSource {
     /// The module its classes are in, behind `__torch__`; empty for `__torch__` itself.
     pub(crate) module: String,
     /// TorchScript.
@@ -40,7 +40,7 @@ pub(crate) struct Source {
 pub(super) fn write(
     sink: &mut Sink,
     root: &ScriptModule,
-    sources: &[Source],
+    sources: &[ScriptSource],
     extra: &[(&str, &[u8])],
 ) -> Result<()> {
     let mut pickle = Writer::new();
@@ -133,5 +133,5 @@ pub(super) fn write_ot(sink: &mut Sink, entries: &[Entry]) -> Result<()> {
         text.push_str(&format!("  __annotations__[\"{}\"] = Tensor\n", entry.name));
     }
     let root = ScriptModule { class: OT_CLASS.to_string(), tensors, flags: Vec::new(), children: Vec::new() };
-    write(sink, &root, &[Source { module: String::new(), text }], &[])
+    write(sink, &root, &[ScriptSource { module: String::new(), text }], &[])
 }

@@ -77,6 +77,16 @@ where
             // The line above and the pixel before: outside the slice for some, and then not read.
             let corner = self.from.wrapping_add(tile.row * self.ld).wrapping_sub((self.width + 1) * self.ld);
             let inner = tile.is_inner::<T>();
+            if let Some(next) = self.tiles.get(q + 1) {
+                for i in 0..M {
+                    for j in 0..M {
+                        let row = self.from.wrapping_add((next.row + i * self.width + j) * self.ld);
+                        for c in (0..self.channels).step_by(16) {
+                            V::prefetch(row.wrapping_add(c));
+                        }
+                    }
+                }
+            }
             for c in (0..self.channels).step_by(V::LANES) {
                 // SAFETY: who makes a `Load` sees to it that rows and norm can be read and `to` be written for all
                 // channels.

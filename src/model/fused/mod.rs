@@ -15,16 +15,19 @@ mod kept;
 mod norm;
 mod plan;
 mod stage;
+mod stem;
 
 pub use stage::Kernels;
 
 use super::dense_layer::drop;
 use super::densenet::Features;
 use super::error::{ModelError, Result};
+use super::stem::StemLayers;
 use super::transition::Transition;
-use plan::{End, Plan};
+use plan::{End, NormState, Plan};
 use stage::Stage;
 use std::sync::{Arc, Mutex};
+use stem::StemEnd;
 use tch::Tensor;
 
 /// What the fused passes of one network share.
@@ -46,6 +49,31 @@ pub(super) struct Run {
 }
 
 impl Engine {
+    /// The stem with its pooling, [N, in, H, W] to the first block's input; `None` where our kernels do not apply and
+    /// ATen's operations, one by one, are to run.
+    ///
+    /// # Errors
+    /// [`ModelError::OneValuePerChannel`], or libtorch's own.
+    pub fn stem(&self, stem: &StemLayers, xs: &Tensor, train: bool) -> Result<Option<Tensor>> {
+        let (Some(norm), Some(last)) = (stem.norms.last(), stem.convs.last()) else { return Ok(None) };
+        let inputs = [xs, &norm.weight, &norm.bias];
+        let Some(level) = self.kernels.level().filter(|_| stem.pool && fast::takes(inputs)) else {
+            return Ok(None);
+        };
+        let (mut dense, mut weight) = (xs.shallow_clone(), channels_last(&stem.convs[0].weight)?);
+        for ((conv, norm), next) in stem.convs.iter().zip(&stem.norms).zip(&stem.convs[1..]) {
+            dense = norm.try_forward(&conv.try_forward_with(&dense, &weight)?, train)?.f_relu_()?;
+            weight = next.weight.shallow_clone();
+        }
+        dense = last.try_forward_with(&dense, &weight)?;
+        let (n, _, h, w) = dense.size4()?;
+        if train && n * h * w == 1 {
+            return Err(ModelError::OneValuePerChannel { got: dense.size() });
+        }
+        let end = StemEnd { norm: NormState::of(norm), train, level };
+        Ok(crate::autograd::apply(end, &[&dense, &norm.weight, &norm.bias])?.pop())
+    }
+
     /// Block number `index` and what follows it: its output [N, C', H', W'], and the block's own features [N, C, H, W] if
     /// `tap` (a copy that is the caller's). After the last block comes `norm5`; with `pooled` also its ReLU and global
     /// pooling, and the output is [N, C].
@@ -93,4 +121,10 @@ impl Engine {
         }
         Ok((output, outputs.next()))
     }
+}
+
+/// A weight laid out channels last: a convolution with it gives a channels-last map, whatever its input, and keeps that
+/// input as it is.
+fn channels_last(weight: &Tensor) -> Result<Tensor> {
+    Ok(weight.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }

@@ -52,7 +52,7 @@ pub(super) struct NormState {
 }
 
 impl NormState {
-    fn of(norm: &BatchNorm2d) -> Self {
+    pub fn of(norm: &BatchNorm2d) -> Self {
         NormState {
             running_mean: norm.running_mean.shallow_clone(),
             running_var: norm.running_var.shallow_clone(),

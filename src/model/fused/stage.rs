@@ -21,6 +21,17 @@ pub enum Kernels {
     Aten,
 }
 
+impl Kernels {
+    /// The instruction set of our own kernels, where they are to be used.
+    pub(super) fn level(self) -> Option<Level> {
+        match self {
+            Kernels::Best => Some(Level::best()),
+            Kernels::At(level) => Some(level),
+            Kernels::Aten => None,
+        }
+    }
+}
+
 /// One application.
 pub(super) struct Stage {
     plan: Plan,
@@ -35,12 +46,7 @@ impl Stage {
             [n, _, h, w] => (n, h, w),
             _ => (0, 0, 0),
         };
-        let level = match kernels {
-            Kernels::Best => Some(Level::best()),
-            Kernels::At(level) => Some(level),
-            Kernels::Aten => None,
-        };
-        let fast = level.filter(|_| fast::takes(inputs)).map(|level| (level, scratch.clone()));
+        let fast = kernels.level().filter(|_| fast::takes(inputs)).map(|level| (level, scratch.clone()));
         Stage { plan, size: Size { n, h, w }, fast }
     }
 

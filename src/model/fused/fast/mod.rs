@@ -11,11 +11,13 @@ mod vectors;
 pub(super) use backward::backward;
 pub(super) use forward::forward;
 pub(super) use scratch::Scratch;
+pub(super) use vectors::{second_stage, NormVectors, Terms};
 
 use super::kept::Size;
 use crate::autograd::LibtorchThreads;
 use crate::kernels::conv3x3::{self, Pictures};
 use crate::kernels::{norm, padded, Level};
+use std::borrow::Borrow;
 use tch::{Device, Kind, TchError, Tensor};
 
 /// A pass's size and what it runs on.
@@ -26,7 +28,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    fn rows(self) -> usize {
+    pub fn rows(self) -> usize {
         self.size.rows() as usize
     }
 
@@ -34,7 +36,7 @@ impl Site {
         Pictures { count: self.size.n as usize, height: self.size.h as usize, width: self.size.w as usize }
     }
 
-    fn norm(self) -> norm::Machine<'static> {
+    pub fn norm(self) -> norm::Machine<'static> {
         norm::Machine { level: self.level, threads: &LibtorchThreads }
     }
 
@@ -44,9 +46,11 @@ impl Site {
 }
 
 /// Whether these kernels take such inputs.
-pub(super) fn takes(inputs: &[Tensor]) -> bool {
-    let fits = |tensor: &Tensor| tensor.kind() == Kind::Float && tensor.device() == Device::Cpu;
-    inputs.iter().all(fits) && inputs[0].numel() > 0
+pub(super) fn takes<T: Borrow<Tensor>>(inputs: impl IntoIterator<Item = T>) -> bool {
+    inputs.into_iter().all(|tensor| {
+        let tensor = tensor.borrow();
+        tensor.kind() == Kind::Float && tensor.device() == Device::Cpu && tensor.numel() > 0
+    })
 }
 
 /// From one row of C channels to the next in a feature buffer. Rows a power of two apart would fall into few cache sets.

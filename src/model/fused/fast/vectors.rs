@@ -6,7 +6,7 @@ use tch::Tensor;
 
 /// A norm over C channels with its statistics put in; each vector padded with zeros.
 #[derive(Debug, Default)]
-pub(super) struct NormVectors {
+pub(in crate::model::fused) struct NormVectors {
     pub mean: Vec<f32>,
     pub invstd: Vec<f32>,
     /// γ·invstd.
@@ -58,7 +58,7 @@ pub(super) struct Shared {
 }
 
 /// [`crate::kernels::norm::Gradient`]'s vectors.
-pub(super) struct Terms {
+pub(in crate::model::fused) struct Terms {
     pub scale: Vec<f32>,
     pub mean: Vec<f32>,
     pub slope: Vec<f32>,
@@ -97,7 +97,7 @@ impl Shared {
 }
 
 /// One norm's second stage: dx = a·v + (x − mean)·slope + offset.
-pub(super) fn second_stage(
+pub(in crate::model::fused) fn second_stage(
     norm: &NormVectors,
     dgamma: &[f64],
     dbeta: &[f64],
