@@ -48,6 +48,8 @@ pub use tch;
 pub mod guide {
     #[doc = include_str!("../docs/architecture.md")]
     pub mod architecture {}
+    #[doc = include_str!("../docs/checkpoints.md")]
+    pub mod checkpoints {}
     #[doc = include_str!("../docs/security.md")]
     pub mod security {}
 }
