@@ -26,9 +26,9 @@
 
 pub mod autograd;
 pub mod checkpoint;
+pub mod export;
 pub mod kernels;
 pub mod measure;
-pub mod export;
 pub mod model;
 pub mod parity;
 pub mod predictor;
@@ -43,6 +43,16 @@ pub use predictor::Predictor;
 
 /// The `tch` this crate is built on, for dependents that need the same version.
 pub use tch;
+
+/// Longer texts, as they stand in the repository's `docs/`.
+pub mod guide {
+    #[doc = include_str!("../docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("../docs/checkpoints.md")]
+    pub mod checkpoints {}
+    #[doc = include_str!("../docs/security.md")]
+    pub mod security {}
+}
 
 /// Runs the code in README.md as tests.
 #[cfg(doctest)]

@@ -2,6 +2,7 @@
 
 use anyhow::{Error, Result};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ impl Output {
 
     /// A result: as one line of JSON, or as `text`.
     pub fn record(&mut self, record: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
-        let line = if self.json { serde_json::to_string(record)? } else { text() };
+        let line = if self.json { serde_json::to_string(record)? } else { plain(&text()).into_owned() };
         writeln!(io::stdout().lock(), "{line}")?;
         Ok(())
     }
@@ -47,13 +48,13 @@ impl Output {
 
     /// Something the user should know, which is no result.
     pub fn note(&self, text: impl Display) {
-        eprintln!("{text}");
+        eprintln!("{}", plain(&text.to_string()));
     }
 
     /// One of many items failed: say so, go on, exit with 1 in the end.
     pub fn item_failed(&mut self, error: &dyn std::error::Error) {
         self.failed = true;
-        eprintln!("densenet: {}", chain([error.to_string()].into_iter().chain(causes(error))));
+        eprintln!("densenet: {}", plain(&chain([error.to_string()].into_iter().chain(causes(error)))));
     }
 
     /// The command did what it was asked and the answer is no.
@@ -68,7 +69,7 @@ impl Output {
             Ok(()) => ExitCode::FAILURE,
             Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("densenet: {}", chain(error.chain().map(ToString::to_string)));
+                eprintln!("densenet: {}", plain(&chain(error.chain().map(ToString::to_string))));
                 ExitCode::FAILURE
             }
         }
@@ -82,6 +83,15 @@ pub fn is_closed_pipe(error: &Error) -> bool {
 
 fn causes(error: &dyn std::error::Error) -> impl Iterator<Item = String> + '_ {
     std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string)
+}
+
+/// Names come from files: what a terminal would take for a command is written out. JSON escapes by itself.
+fn plain(text: &str) -> Cow<'_, str> {
+    let command = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(command) {
+        return Cow::Borrowed(text);
+    }
+    text.chars().map(|c| if command(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// One line of an error and its causes; most of ours already end with their cause's words.

@@ -157,12 +157,8 @@ impl Evidence<'_> {
         {
             return hub.categories.clone();
         }
-        if self
-            .path
-            .and_then(Weights::of_file)
-            .and_then(|weights| weights.entry().arch)
-            .is_some_and(|arch| *config == DenseNetConfig { memory: config.memory, ..arch.config() })
-        {
+        let official = self.path.and_then(Weights::of_file).and_then(|weights| weights.entry().arch);
+        if official.is_some_and(|arch| *config == DenseNetConfig { memory: config.memory, ..arch.config() }) {
             return imagenet_categories();
         }
         match self.normalized.outputs() {

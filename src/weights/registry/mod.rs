@@ -121,6 +121,7 @@ impl Weights {
                 "docs": entry.docs,
                 "license": entry.license,
             })),
+            ..Sidecar::default()
         }
     }
 
