@@ -112,7 +112,7 @@ pub fn write(
 /// `OrderedDict` of them, in this order.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_pth(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     write(path, WriteFormat::PthZip, &of_tensors(tensors), &BTreeMap::new())
 }
@@ -122,7 +122,7 @@ pub fn write_pth(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
 /// Names and metadata are sorted, so equal tensors make equal files.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_safetensors(
     path: &Path,
     tensors: &[(String, Tensor)],

@@ -121,7 +121,6 @@ impl Weights {
                 "docs": entry.docs,
                 "license": entry.license,
             })),
-            ..Sidecar::default()
         }
     }
 
