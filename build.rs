@@ -1,4 +1,5 @@
-//! Where libtorch is: an rpath for our own binaries, a name for dependents, one readable error when it is the wrong one.
+//! Where libtorch is: an rpath for our own binaries, a name for dependents, one readable error when it is the wrong one;
+//! and the C++ of `src/autograd/`, compiled against it.
 //!
 //! torch-sys has compiled against libtorch before this runs; it says where it found it in `DEP_TCH_LIBTORCH_LIB`. So when
 //! there is no libtorch at all, plain `cargo build` shows torch-sys's error ("Cannot find a libtorch install, you can
@@ -39,6 +40,8 @@ fn main() {
     println!("cargo::rustc-link-arg=-Wl,-rpath,{beside}");
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
 
+    compile_shim(&lib);
+
     // Link arguments reach neither doctests nor dependents. Cargo puts the search paths that lie in its target folder
     // on the library path of whatever it runs, so a link there covers `cargo run` and `cargo test` for both.
     match link_into_target(&lib) {
@@ -47,6 +50,35 @@ fn main() {
             println!("cargo::warning=doctests may not find libtorch at run time: no link to it ({error})")
         }
     }
+}
+
+/// `src/autograd/shim.cpp`, against the headers beside `lib`, as torch-sys compiles its own C++.
+fn compile_shim(lib: &Path) {
+    const SOURCE: &str = "src/autograd/shim.cpp";
+    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-env-changed=LIBTORCH_INCLUDE");
+    println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    let root =
+        env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from).or_else(|| lib.parent().map(Path::to_path_buf));
+    let include = root.unwrap_or_default().join("include");
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_string());
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        .warnings(true)
+        .extra_warnings(true)
+        // A registry's copy must compile on whatever compiler comes next.
+        .warnings_into_errors(Path::new(".git").exists())
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .file(SOURCE);
+    // System headers, so that warnings are about our own code; a compiler has /usr/include already, and its order matters.
+    for folder in [include.clone(), include.join("torch/csrc/api/include")] {
+        if folder != Path::new("/usr/include") {
+            build.flag("-isystem").flag(folder);
+        }
+    }
+    build.compile("densenet_shim");
 }
 
 fn target_os() -> String {

@@ -175,6 +175,7 @@ fn save(args: &Args, network: &DenseNet, epoch: i64, top1: f64, seconds: f64) ->
             "epoch": epoch,
             "seconds": seconds.round(),
         })),
+        ..Sidecar::default()
     };
     Ok(sidecar.write_beside(&args.output)?)
 }

@@ -1,6 +1,8 @@
 //! The crate's error: one variant a room, nothing of its own.
 
+use crate::autograd::AutogradError;
 use crate::checkpoint::CheckpointError;
+use crate::export::ExportError;
 use crate::model::ModelError;
 use crate::parity::ParityError;
 use crate::predictor::PredictError;
@@ -12,9 +14,15 @@ use crate::weights::WeightsError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// From [`crate::autograd`].
+    #[error(transparent)]
+    Autograd(#[from] AutogradError),
     /// From [`crate::checkpoint`].
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// From [`crate::export`].
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// From [`crate::model`].
     #[error(transparent)]
     Model(#[from] ModelError),

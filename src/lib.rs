@@ -5,8 +5,11 @@
 //! - [`weights`]: weights by file or name, with class names and transforms.
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
 //! - [`Predictor`]: all of that in one value for any number of threads.
+//! - [`export`]: TorchScript for servers that know nothing of this crate.
 //! - [`parity`]: is this the network PyTorch ran?
+//! - [`measure`]: what a training step costs here.
 //! - [`runtime`]: libtorch's devices, threads and memory.
+//! - [`autograd`]: custom autograd functions for tch.
 //!
 //! ```
 //! use densenet::tch::Device;
@@ -21,8 +24,11 @@
 
 #![deny(rustdoc::broken_intra_doc_links)]
 
+pub mod autograd;
 pub mod checkpoint;
+pub mod export;
 pub mod kernels;
+pub mod measure;
 pub mod model;
 pub mod parity;
 pub mod predictor;
@@ -37,6 +43,16 @@ pub use predictor::Predictor;
 
 /// The `tch` this crate is built on, for dependents that need the same version.
 pub use tch;
+
+/// Longer texts, as they stand in the repository's `docs/`.
+pub mod guide {
+    #[doc = include_str!("../docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("../docs/checkpoints.md")]
+    pub mod checkpoints {}
+    #[doc = include_str!("../docs/security.md")]
+    pub mod security {}
+}
 
 /// Runs the code in README.md as tests.
 #[cfg(doctest)]

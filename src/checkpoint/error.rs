@@ -1,7 +1,7 @@
 //! What can go wrong in `checkpoint`.
 
 use super::read_error::{Origin, ReadError};
-use super::report::LoadReport;
+use super::report::{Hint, LoadReport};
 use tch::Kind;
 
 /// Errors of [`crate::checkpoint`].
@@ -46,7 +46,7 @@ pub enum CheckpointError {
         second: String,
     },
     /// The file holds several networks.
-    #[error("the file holds {} networks, under {}: choose one by its prefix", prefixes.len(), quoted(prefixes))]
+    #[error("the file holds {} networks, under {}: choose one by its prefix (--prefix)", prefixes.len(), quoted(prefixes))]
     AmbiguousPrefix {
         /// The prefixes, the one with most tensors first.
         prefixes: Vec<String>,
@@ -62,13 +62,23 @@ pub enum CheckpointError {
         /// The prefixes under which there are networks.
         found: Vec<String>,
     },
-    /// A rename's pattern is no regular expression.
-    #[error("the rename pattern {pattern:?} is no regular expression: {reason}")]
+    /// A rename that cannot be read.
+    #[error("the rename {rename:?} cannot be used: {reason}")]
     BadRename {
-        /// The pattern.
-        pattern: String,
-        /// The parser's words.
+        /// The rename, as `PATTERN=>REPLACEMENT`.
+        rename: String,
+        /// What is wrong.
         reason: String,
+    },
+    /// A network that cannot be built here whatever its tensors are called.
+    #[error("{}cannot be used, as {name} shows: {reason}", if origin.is_empty() { "the file ".to_string() } else { format!("a network of {origin} ") })]
+    Refused {
+        /// The tensor that shows it.
+        name: String,
+        /// Whose network it is; empty where anybody's may be like that.
+        origin: &'static str,
+        /// Why, and the way out.
+        reason: &'static str,
     },
     /// The list of tensors to fill names one twice.
     #[error("the list of tensors to fill holds {name} twice")]
@@ -97,12 +107,19 @@ pub enum CheckpointError {
 
     // --- inferring a configuration ---
     /// The names are not a DenseNet's.
-    #[error("these tensors are no DenseNet's: there is no {missing}; found {} tensors{}", names.len(), examples(names))]
+    #[error(
+        "these tensors are no DenseNet's: there is no {missing}; found {} tensors{}{}",
+        names.len(),
+        examples(names),
+        hints.iter().map(|hint| format!("; {hint}")).collect::<String>()
+    )]
     NotDenseNet {
         /// The name that was looked for.
         missing: String,
         /// All names there are.
         names: Vec<String>,
+        /// What they look like.
+        hints: Vec<Hint>,
     },
     /// A convolution of another number of dimensions.
     #[error("{name} is {shape:?}, a {}-D convolution's weight: only networks for pictures (2-D) can be built", shape.len() as i64 - 2)]
@@ -167,12 +184,44 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// A dtype that the format has no name for.
-    #[error("tensor {tensor} is {kind:?}, which safetensors cannot hold")]
+    #[error("tensor {tensor} is {kind:?}, which {format} cannot hold: convert it to another dtype first")]
     UnsupportedKind {
         /// The tensor's name.
         tensor: String,
         /// Its dtype.
         kind: tch::Kind,
+        /// The format.
+        format: &'static str,
+    },
+    /// A name that the format cannot hold.
+    #[error("the name {tensor:?} {problem}: rename the tensor or choose another format")]
+    UnwritableName {
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Two tensors to write have one name.
+    #[error("two of the tensors to write are called {name}: rename one of them")]
+    DuplicateEntry {
+        /// The name.
+        name: String,
+    },
+    /// Numbers of a tensor are finite and would not be in the dtype asked for.
+    #[error("tensor {tensor} holds {value:e}, which {kind:?} cannot: choose bf16 or f32")]
+    Overflow {
+        /// The tensor's name.
+        tensor: String,
+        /// The largest of the numbers.
+        value: f64,
+        /// The dtype.
+        kind: tch::Kind,
+    },
+    /// A file whose ending names no format.
+    #[error("{} ends in none of .pth, .pt, .bin, .ckpt, .safetensors and .ot: name the format", path.display())]
+    UnknownEnding {
+        /// The file.
+        path: std::path::PathBuf,
     },
 
     /// A libtorch operation failed.

@@ -59,6 +59,13 @@ pub enum ForeignFile {
         /// The first member's name.
         first: String,
     },
+    /// A zip archive of several checkpoint files.
+    ZippedCheckpoints {
+        /// How many.
+        count: usize,
+        /// The first one's name.
+        first: String,
+    },
     /// A pickle that torch.save did not write.
     BarePickle {
         /// What its top object is.
@@ -103,6 +110,11 @@ impl std::fmt::Display for ForeignFile {
             Self::OtherZip { first } => {
                 write!(f, "this is a zip archive without a checkpoint in it (its first member is {first:?})")
             }
+            Self::ZippedCheckpoints { count, first } => write!(
+                f,
+                "this is a zip archive of checkpoint files ({count}, an ensemble perhaps): extract it and open one of \
+                 them, such as {first:?}"
+            ),
             Self::BarePickle { top } => {
                 write!(f, "this is a pickle that torch.save did not write (its top object is {top}); {resave}")
             }

@@ -1,6 +1,7 @@
 //! Which classes and functions of a pickle are nobody's business here: all but the ones that describe tensors.
 
 use super::pickle::Tree;
+use super::read_error::ReadError;
 
 /// Names that a plain state dict is made of.
 const KNOWN: &[&str] = &[
@@ -27,8 +28,11 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Everything else the pickle names, sorted.
-pub(super) fn list(tree: &Tree) -> Vec<String> {
-    tree.globals().into_iter().filter(|name| !is_known(name)).collect()
+///
+/// # Errors
+/// [`ReadError::LimitExceeded`] if the pickle names more than any training script does.
+pub(super) fn list(tree: &Tree) -> Result<Vec<String>, ReadError> {
+    Ok(tree.globals()?.into_iter().filter(|name| !is_known(name)).collect())
 }
 
 fn is_known(name: &str) -> bool {

@@ -5,6 +5,7 @@
 //! what the ones before it say; the first that contradicts is the error.
 
 use super::error::{CheckpointError, Result};
+use super::nearest;
 use super::normalize::Normalized;
 use compression::Transition;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -32,6 +33,20 @@ pub struct InferredConfig {
     pub stem: InferredStem,
 }
 
+impl InferredConfig {
+    /// The published network it is, else its numbers.
+    pub(super) fn describe(&self) -> String {
+        let InferredConfig { growth_rate, block_config, num_init_features, .. } = self;
+        let plain = self.stem == InferredStem::Imagenet && self.bn_size == Some(4) && self.compression == 0.5;
+        match nearest::published(*growth_rate, block_config, *num_init_features).filter(|_| plain) {
+            Some(name) => name.to_string(),
+            None => format!(
+                "a network of growth rate {growth_rate}, blocks {block_config:?}, {num_init_features} initial features"
+            ),
+        }
+    }
+}
+
 /// What stands before the first block, as far as names and shapes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,7 +55,8 @@ pub enum InferredStem {
     Imagenet,
     /// `conv0` 3×3 without `norm0`.
     Small,
-    /// `conv0`, `conv1`, `conv2`, all 3×3, each with a norm.
+    /// `conv0`, `conv1`, `conv2`, all 3×3, each with a norm. Whether a blur follows ([`crate::model::Stem::DeepBlur`])
+    /// tensors do not tell.
     Deep,
 }
 
@@ -206,7 +222,7 @@ fn width(name: &str, shape: &[i64], index: usize) -> Result<i64> {
     }
 }
 
-fn contradiction(name: &str, shape: &[i64], expected: &str, because: &str) -> CheckpointError {
+pub(super) fn contradiction(name: &str, shape: &[i64], expected: &str, because: &str) -> CheckpointError {
     CheckpointError::Contradiction {
         name: name.to_string(),
         shape: shape.to_vec(),
@@ -299,7 +315,8 @@ impl<'a> Shapes<'a> {
     fn not_densenet(&self, missing: &str) -> CheckpointError {
         let mut names: Vec<String> = self.0.keys().map(|name| name.to_string()).collect();
         names.sort();
-        CheckpointError::NotDenseNet { missing: missing.to_string(), names }
+        let tensors: Vec<_> = self.0.iter().map(|(name, shape)| (*name, *shape)).collect();
+        CheckpointError::NotDenseNet { missing: missing.to_string(), names, hints: nearest::hints(&tensors) }
     }
 }
 

@@ -10,8 +10,10 @@ use super::tensors::Storages;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
-const PROTOCOL: i64 = 1001;
+/// The first pickle.
+pub(super) const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
+/// The second.
+pub(super) const PROTOCOL: i64 = 1001;
 
 /// Whether a pickle's object is torch's magic number; it decides between a checkpoint and any other pickle.
 pub(super) fn is_magic(tree: &Tree) -> bool {
@@ -40,12 +42,8 @@ pub(super) fn read(source: &Arc<Source>) -> Result<(Tree<'_>, LegacyStorages), R
     next()?;
     let (object, object_at) = next()?;
     let (keys, keys_at) = next()?;
-    let keys = keys
-        .sequence(keys.root())
-        .and_then(|list| {
-            list.iter().map(|key| keys.str(*key).map(str::to_string)).collect::<Option<Vec<_>>>()
-        })
-        .ok_or_else(|| broken(keys_at, "the fifth pickle is not a list of storage keys"))?;
+    let no_keys = || broken(keys_at, "the fifth pickle is not a list of storage keys");
+    let listed = keys.sequence(keys.root()).ok_or_else(no_keys)?;
 
     // The data follows in the order of the keys; how long each is, only the object's storage ids say.
     let mut ids: HashMap<String, StorageId> = HashMap::new();
@@ -57,9 +55,11 @@ pub(super) fn read(source: &Arc<Source>) -> Result<(Tree<'_>, LegacyStorages), R
         }
     }
     let mut storages = HashMap::new();
-    for key in keys {
+    for key in listed {
+        // Borrowed until it is known to be new: the list may name one key a million times.
+        let key = keys.str(*key).ok_or_else(no_keys)?;
         let id = ids
-            .get(&key)
+            .get(key)
             .ok_or_else(|| broken(object_at, "a storage in the list of keys is used by no tensor"))?;
         let missing = |needed| ReadError::Truncated {
             what: format!("storage {key:?}"),
@@ -72,14 +72,19 @@ pub(super) fn read(source: &Arc<Source>) -> Result<(Tree<'_>, LegacyStorages), R
         let count = count.iter().rev().fold(0u64, |count, byte| count << 8 | u64::from(*byte));
         if count != id.elements {
             let (declared, found) = (id.elements, count);
-            return Err(ReadError::StorageSize { storage: key, declared, found, unit: "elements" });
+            return Err(ReadError::StorageSize {
+                storage: key.to_string(),
+                declared,
+                found,
+                unit: "elements",
+            });
         }
         let start = position + 8;
         let needed = id.bytes().unwrap_or(u64::MAX);
         let end = (start as u64).checked_add(needed).filter(|end| *end <= source.len() as u64);
         let end = end.ok_or_else(|| missing(needed.saturating_add(8)))? as usize;
-        let storage = Storage::plain(key.clone(), source.clone(), start..end, false);
-        if storages.insert(key.clone(), Arc::new(storage)).is_some() {
+        let storage = Storage::plain(key.to_string(), source.clone(), start..end, false);
+        if storages.insert(key.to_string(), Arc::new(storage)).is_some() {
             return Err(broken(keys_at, "a storage is listed twice"));
         }
         position = end;

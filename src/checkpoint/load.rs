@@ -5,6 +5,7 @@
 
 use super::copy;
 use super::error::{CheckpointError, Result};
+use super::infer::infer;
 use super::normalize::{normalize, NameOptions, Normalized};
 use super::prefix;
 use super::report::{Hint, LoadReport, Misshaped};
@@ -143,7 +144,7 @@ type Pair<'a> = (&'a Tensor, &'a TensorView);
 
 fn match_up<'a>(
     targets: &Targets<'a>,
-    file: &Normalized<'a>,
+    file: &'a Normalized<'a>,
     head: Head,
 ) -> Result<(LoadReport, Vec<Pair<'a>>)> {
     let mut report = LoadReport {
@@ -183,7 +184,7 @@ fn match_up<'a>(
             continue;
         }
         check_convertible(tensor.original, tensor.view.kind(), target.tensor.kind())?;
-        pairs.push((target.tensor, tensor.view));
+        pairs.push((target.tensor, tensor.view.as_ref()));
     }
     report.loaded = pairs.len();
     let mut wanting: Vec<(&str, Vec<i64>)> = Vec::new();
@@ -199,7 +200,8 @@ fn match_up<'a>(
         wanting.push((target.name, target.tensor.size()));
     }
     let no_classifier = targets.by_bare.get("classifier.weight").is_some_and(|&index| !filled[index]);
-    if no_classifier && head == Head::Required {
+    let unplaced = file.head_candidates.iter().any(|head| report.unexpected.contains(head));
+    if head == Head::Required && (no_classifier || unplaced) {
         report.hints.push(match &file.head_candidates[..] {
             [] => Hint::NoClassifier,
             candidates => Hint::SeveralHeads { candidates: candidates.to_vec() },
@@ -207,6 +209,16 @@ fn match_up<'a>(
     }
     if unwanted_classifier {
         report.hints.push(Hint::UnwantedClassifier);
+    }
+    let ours = |name: &String| {
+        targets.by_name.get(name.as_str()).is_some_and(|&index| in_backbone(targets.all[index].bare))
+    };
+    if report.missing.iter().any(ours) || report.misshaped.iter().any(|wrong| ours(&wrong.name)) {
+        // A file whose own tensors fit each other is another network, not a damaged one.
+        if let Ok(whole) = infer(file) {
+            report.hints.push(Hint::OtherNetwork { network: whole.describe() });
+            return Ok((report, pairs));
+        }
     }
     let wanting: Vec<Named> = wanting.iter().map(|(name, shape)| (*name, &shape[..])).collect();
     report.hints.extend(suggest(&wanting, &left_over));

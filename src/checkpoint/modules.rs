@@ -3,17 +3,17 @@
 //!
 //! A pickled `nn.Module` keeps `_parameters`, `_buffers` and `_modules`; TorchScript keeps all three as plain attributes.
 
+use super::limits;
 use super::pickle::{How, Node, NodeId, Tree};
 use super::read_error::ReadError;
 use super::tensors::is_tensor;
+use std::collections::HashSet;
 
 /// Modules inside modules. A DenseNet-201 in DataParallel has 8 levels.
 const MAX_DEPTH: usize = 64;
-/// Modules and tensors of one walk: a module used in two places is walked twice, as torch does, and a file could make
-/// that double at every level.
-const MAX_NAMES: usize = 1 << 20;
-/// Bytes of a tensor's name; honest ones have up to 59.
-const MAX_NAME: usize = 1024;
+/// Modules of one walk: one used in two places is walked twice, as torch does, and a file could make that double at every
+/// level.
+const MAX_MODULES: usize = limits::TENSORS;
 
 /// How a module keeps its tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) fn is_tch(tree: &Tree, id: NodeId) -> bool {
 /// # Errors
 /// [`ReadError::NotATensor`] where a parameter or child is something else; [`ReadError::LimitExceeded`].
 pub(super) fn collect(tree: &Tree, id: NodeId) -> Result<Vec<(String, NodeId)>, ReadError> {
-    let mut walk = Walk { tree, visits: 0, found: Vec::new() };
+    let mut walk = Walk { tree, modules: 0, bytes: 0, found: Vec::new() };
     walk.module(id, "", 0)?;
     Ok(walk.found)
 }
@@ -65,17 +65,19 @@ fn style(tree: &Tree, id: NodeId) -> Option<Style> {
 
 struct Walk<'t, 'a> {
     tree: &'t Tree<'a>,
-    visits: usize,
+    modules: usize,
+    /// Of all names.
+    bytes: usize,
     found: Vec<(String, NodeId)>,
 }
 
 impl Walk<'_, '_> {
     fn module(&mut self, id: NodeId, prefix: &str, depth: usize) -> Result<(), ReadError> {
-        if depth > MAX_DEPTH {
-            return Err(limit("the nesting of modules", depth, MAX_DEPTH));
-        }
-        self.count()?;
+        limits::check("the nesting of modules", depth, MAX_DEPTH)?;
+        self.modules += 1;
+        limits::check("the number of modules", self.modules, MAX_MODULES)?;
         let tree = self.tree;
+        tree.check_steps()?;
         let state = tree.object(id).and_then(|object| object.state).and_then(|state| tree.entries(state));
         let state = state.unwrap_or_default();
         match style(tree, id) {
@@ -95,7 +97,7 @@ impl Walk<'_, '_> {
                 }
                 let passing = names_in(tree, tree.get(&state, "_non_persistent_buffers_set"));
                 for (key, value) in part("_buffers").iter() {
-                    if !tree.str(*key).is_some_and(|key| passing.contains(&key)) {
+                    if !tree.str(*key).is_some_and(|key| passing.contains(key)) {
                         self.tensor(prefix, *key, *value)?;
                     }
                 }
@@ -119,12 +121,11 @@ impl Walk<'_, '_> {
         if !is_tensor(self.tree, value) {
             return Err(ReadError::NotATensor { key: name, found: self.tree.describe(value) });
         }
-        self.count()?;
         self.found.push((name, value));
-        Ok(())
+        limits::check("the number of tensors", self.found.len(), limits::TENSORS)
     }
 
-    fn name(&self, prefix: &str, key: NodeId) -> Result<String, ReadError> {
+    fn name(&mut self, prefix: &str, key: NodeId) -> Result<String, ReadError> {
         let Some(key) = self.tree.str(key) else {
             return Err(ReadError::NotATensor {
                 key: prefix.to_string(),
@@ -132,23 +133,17 @@ impl Walk<'_, '_> {
             });
         };
         let length = prefix.len() + 1 + key.len();
-        if length > MAX_NAME {
-            return Err(limit("the length of a tensor's name", length, MAX_NAME));
-        }
+        limits::check("the length of a tensor's name", length, limits::NAME)?;
+        self.bytes += length;
+        limits::check("the length of all tensors' names", self.bytes, limits::NAMES)?;
+        // Copying the name is work as well; 16 bytes of it are taken for one value looked at.
+        self.tree.step(length / 16);
         Ok(if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") })
-    }
-
-    fn count(&mut self) -> Result<(), ReadError> {
-        self.visits += 1;
-        if self.visits > MAX_NAMES {
-            return Err(limit("the number of modules and tensors", self.visits, MAX_NAMES));
-        }
-        Ok(())
     }
 }
 
 /// A set of strings; before protocol 4 it is a call of `set` with a list.
-fn names_in<'t>(tree: &'t Tree, set: Option<NodeId>) -> Vec<&'t str> {
+fn names_in<'t>(tree: &'t Tree, set: Option<NodeId>) -> HashSet<&'t str> {
     let items: &[NodeId] = match set.map(|id| tree.node(id)) {
         Some(Node::Set(items)) => items,
         Some(Node::Object(object)) => {
@@ -156,9 +151,8 @@ fn names_in<'t>(tree: &'t Tree, set: Option<NodeId>) -> Vec<&'t str> {
         }
         _ => &[],
     };
+    if !tree.step(items.len()) {
+        return HashSet::new();
+    }
     items.iter().filter_map(|item| tree.str(*item)).collect()
-}
-
-fn limit(what: &'static str, value: usize, max: usize) -> ReadError {
-    ReadError::LimitExceeded { what, at: 0, value: value as u64, max: max as u64 }
 }

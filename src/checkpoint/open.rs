@@ -9,8 +9,8 @@ use super::recognize::{recognize, zip_content, Container, ZipContent};
 use super::source::Source;
 use super::state_dict::{Format, StateDict, TensorView};
 use super::tensors::{self, Storages};
-use super::zip_archive::{content, Archive, Directory};
-use super::{foreign_globals, legacy, modules, safetensors_file};
+use super::zip_archive::{content, inflatable, Archive, Directory};
+use super::{foreign_globals, legacy, limits, modules, safetensors_file};
 use std::collections::HashSet;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -18,10 +18,6 @@ use std::sync::Arc;
 
 /// The largest zipped legacy file that is inflated into memory.
 const MAX_ZIPPED_LEGACY: u64 = 1 << 30;
-/// Tensors may share storages, so a small file can ask for much memory: up to this many times its storages …
-const MAX_SHARING: u64 = 16;
-/// … and this many bytes.
-const FREE_SHARING: u64 = 64 << 20;
 
 /// How to read a file.
 #[derive(Debug, Clone, Default)]
@@ -109,9 +105,15 @@ fn read_zip(source: &Arc<Source>, root: Option<&str>) -> std::result::Result<Sta
         ZipContent::Torch { root } => root,
         ZipContent::Legacy => {
             let member = &directory.members[0];
-            let bytes = content(source, member, MAX_ZIPPED_LEGACY)?.into_owned();
-            if recognize(&bytes).ok() != Some(Container::Legacy) {
-                return Err(ReadError::Foreign(ForeignFile::OtherZip { first: member.name.clone() }));
+            let max = MAX_ZIPPED_LEGACY.min(inflatable(source.len(), limits::FREE_INFLATION));
+            let bytes = content(source, member, max)?.into_owned();
+            match recognize(&bytes).ok() {
+                Some(Container::Legacy) => {}
+                Some(_) => {
+                    let first = member.name.clone();
+                    return Err(ReadError::Foreign(ForeignFile::ZippedCheckpoints { count: 1, first }));
+                }
+                None => return Err(ReadError::Foreign(ForeignFile::OtherZip { first: member.name.clone() })),
             }
             return read_legacy(&Arc::new(Source::inside(source, bytes)), root);
         }
@@ -155,7 +157,7 @@ fn assemble(
             return Err(ReadError::DuplicateKey { key: name });
         }
         let view = tensors::read(tree, id, &name, storages)?;
-        wanted = wanted.saturating_add(view.bytes());
+        wanted = wanted.saturating_add(view.cost());
         if let Some(storage) = view.storage() {
             if storage_sizes.insert(storage.key.clone()) {
                 stored = stored.saturating_add(storage.len() as u64);
@@ -163,11 +165,14 @@ fn assemble(
         }
         tensors.push((name, view));
     }
-    let max = stored.saturating_mul(MAX_SHARING).max(FREE_SHARING);
+    let max = stored.saturating_mul(limits::SHARING).max(limits::FREE_SHARING);
     if wanted > max {
         let what = "the size of all tensors, many times that of their storages,";
         return Err(ReadError::LimitExceeded { what, at: 0, value: wanted, max });
     }
-    let foreign_globals = foreign_globals::list(tree);
-    Ok(StateDict { format, root: found.root, foreign_globals, metadata: Vec::new(), tensors })
+    // Flags that a walk cut short did not see would have refused a tensor.
+    tree.check_steps()?;
+    let foreign_globals = foreign_globals::list(tree)?;
+    let (root, metadata, beside) = (found.root, Vec::new(), found.beside);
+    Ok(StateDict { format, root, foreign_globals, metadata, beside, tensors })
 }

@@ -1,19 +1,26 @@
 //! Where in a name the network's own part begins: `module.densenet121.` of
 //! `module.densenet121.features.conv0.weight`.
 //!
-//! No list of wrappers' names: whatever stands before `features.` and a module that only a DenseNet has there is the
-//! prefix, stacked in any way.
+//! No list of wrappers' names: whatever stands before a module that only a DenseNet has is the prefix, stacked in any way.
 
 use regex::Regex;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// `features.` followed by one of the network's modules, under today's or an older name, wrapped or not.
+/// Modules that only a DenseNet has, under torchvision's names or another author's, wrapped or not.
 static ANCHOR: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?:^|\.)features\.(?:(?:module|_orig_mod)\.)?(?:conv[0-9]|norm[0-9]|norm_final|denseblock[0-9]|transition[0-9])",
-    )
-    .expect("a constant, used by every test below")
+    let network = [
+        // torchvision and most others; timm's `features_only`.
+        r"features\.(?:(?:module|_orig_mod)\.)?(?:conv[0-9]|norm[0-9]|norm_final|denseblock[0-9]|transition[0-9])",
+        r"features_(?:conv|norm|denseblock|transition)[0-9]",
+        // The module called `features` alone.
+        r"denseblock[0-9]+\.denselayer[0-9]+\.",
+        // bamos and kuangliu, andreasveit, mmpretrain.
+        r"dense[0-9]+\.[0-9]+\.(?:bn|conv)[12]\.",
+        r"block[0-9]+\.layer\.[0-9]+\.(?:bn|conv)[12]\.",
+        r"stages\.[0-9]+\.block\.[0-9]+\.(?:norm|conv)[12]\.",
+    ];
+    Regex::new(&format!(r"(?:^|\.)(?:{})", network.join("|"))).expect("a constant, used by every test below")
 });
 
 /// Every prefix under which the names hold a DenseNet's features, with the trailing dot (`""` if there is none),
@@ -51,6 +58,7 @@ mod tests {
             "module.densenet121.",
             "module.encoder_q.",
             "_orig_mod.module.model.backbone.",
+            "0.0.",
             "features.",
             "a.very.deep.attribute.path.of.somebodys.",
         ] {
@@ -59,6 +67,10 @@ mod tests {
                 "features.norm_final.bias",
                 "features.module.denseblock1.denselayer1.norm.1.weight",
                 "features.transition1.norm.running_mean",
+                "features_denseblock2.denselayer1.conv1.weight",
+                "dense1.0.bn1.weight",
+                "block1.layer.0.conv1.weight",
+                "stages.0.block.0.norm1.weight",
             ] {
                 assert_eq!(
                     find([format!("{prefix}{rest}").as_str(), "classifier.weight"]),
@@ -66,6 +78,17 @@ mod tests {
                     "{prefix}{rest}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_module_called_features_may_be_alone() {
+        for (name, prefix) in [
+            ("0.0.denseblock1.denselayer1.norm1.weight", "0.0."),
+            ("features.0.denseblock1.denselayer1.norm1.weight", "features.0."),
+            ("denseblock1.denselayer1.norm1.weight", ""),
+        ] {
+            assert_eq!(find([name, "0.0.conv0.weight", "1.8.weight"]), [prefix]);
         }
     }
 

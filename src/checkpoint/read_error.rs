@@ -66,8 +66,9 @@ pub enum ReadError {
     },
     /// The pickle calls a function that can run code, open files or reach the network. Nothing was run.
     #[error(
-        "the pickle calls {module}.{name} (offset {at}): loading it in Python would run that. Nothing was run here. \
-         Do not trust this file; if you do trust its source, save the state dict alone with torch.save again"
+        "the pickle calls {}.{} (offset {at}): loading it in Python would run that. Nothing was run here. \
+         Do not trust this file; if you do trust its source, save the state dict alone with torch.save again",
+        module.escape_debug(), name.escape_debug()
     )]
     ForbiddenGlobal {
         /// Offset of the calling opcode.
@@ -209,7 +210,7 @@ pub enum ReadError {
         top: String,
     },
     /// Several dictionaries look equally like the weights.
-    #[error("several state dicts fit equally well: {}; name one as the root", list(candidates))]
+    #[error("several state dicts fit equally well: {}; name one as the root (--root)", list(candidates))]
     AmbiguousRoot {
         /// Key path and number of tensors of each.
         candidates: Vec<(String, usize)>,
@@ -255,6 +256,12 @@ pub enum MemberProblem {
     /// Password protected.
     #[error("is encrypted")]
     Encrypted,
+    /// A patch for some other file, by its flags.
+    #[error("is a patch for another file")]
+    Patched,
+    /// A name that would leave the folder the archive is unpacked in, or that not everybody reads alike.
+    #[error("has a name that is no path below the archive's folder")]
+    Path,
     /// A compression other than stored and deflate.
     #[error("uses compression method {method}, only stored and deflated members are read")]
     Compression {
@@ -291,7 +298,7 @@ fn list(candidates: &[(String, usize)]) -> String {
     }
     let shown = candidates.iter().take(8).map(|(path, count)| {
         let path = if path.is_empty() { "the top object" } else { path };
-        format!("{path} ({count} tensors)")
+        format!("{} ({count} tensors)", path.escape_debug())
     });
     let more =
         if candidates.len() > 8 { format!(", and {} more", candidates.len() - 8) } else { String::new() };

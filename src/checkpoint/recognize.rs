@@ -160,7 +160,17 @@ pub(super) fn zip_content(directory: &Directory) -> Result<ZipContent, ReadError
     } else if directory.members.len() == 1 {
         return Ok(ZipContent::Legacy);
     } else {
-        ForeignFile::OtherZip { first: first.name.clone() }
+        let named_so = |name: &str| {
+            let endings = [".pth", ".pt", ".tar", ".ckpt", ".bin", ".safetensors"];
+            endings.iter().any(|ending| name.ends_with(ending))
+        };
+        let mut checkpoints = directory.members.iter().filter(|member| named_so(&member.name));
+        match checkpoints.next() {
+            Some(one) => {
+                ForeignFile::ZippedCheckpoints { count: 1 + checkpoints.count(), first: one.name.clone() }
+            }
+            None => ForeignFile::OtherZip { first: first.name.clone() },
+        }
     };
     Err(ReadError::Foreign(foreign))
 }

@@ -69,6 +69,29 @@ pub enum Hint {
     NoClassifier,
     /// The file has a classifier, the network has none: [`super::Head::Skip`].
     UnwantedClassifier,
+    /// The file's names are near those of a family that a rule knows.
+    LikeFamily {
+        /// A name of the file.
+        found: String,
+        /// Such a name as the rule knows it.
+        example: String,
+        /// The rule.
+        rule: String,
+    },
+    /// The file has the shapes of a published network, whatever its names.
+    LikeNetwork {
+        /// The network.
+        network: String,
+        /// How many of its convolutions' shapes are there.
+        found: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// The file holds another network, whole.
+    OtherNetwork {
+        /// Which.
+        network: String,
+    },
     /// Several matrices of the file could be the classifier.
     SeveralHeads {
         /// The file's names.
@@ -135,10 +158,26 @@ impl fmt::Display for Hint {
             Hint::UnwantedClassifier => f.write_str(
                 "the network has no classifier: LoadOptions { head: Head::Skip, .. } leaves the file's out",
             ),
+            Hint::LikeFamily { found, example, rule } => write!(
+                f,
+                "{found} is near {example}, which rule {rule} knows: a rename may make them equal (--rename \
+                 'PATTERN=>REPLACEMENT')"
+            ),
+            Hint::LikeNetwork { network, found, of } => write!(
+                f,
+                "{found} of {network}'s {of} convolution shapes are there: it may be that network under other names, \
+                 which renames can mend (--rename 'PATTERN=>REPLACEMENT')"
+            ),
+            Hint::OtherNetwork { network } => write!(f, "the file holds {network}: build that network"),
             Hint::SeveralHeads { candidates } => {
                 let (names, more) = (&candidates[..candidates.len().min(SHOWN)], candidates.len() > SHOWN);
                 let more = if more { ", …" } else { "" };
-                write!(f, "no single classifier among {}{more}: rename one of them", names.join(", "))
+                write!(
+                    f,
+                    "no single classifier among {}{more}: rename one of them (--rename '^{}\\.=>classifier.')",
+                    names.join(", "),
+                    names.first().and_then(|name| name.rsplit_once('.')).map_or("NAME", |(module, _)| module)
+                )
             }
         }
     }

@@ -27,11 +27,21 @@ pub enum Format {
     Memory,
 }
 
-/// One tensor of a state dict: its type and shape are known, its data may not have been touched yet.
+/// One tensor of a state dict: its type and shape are known, its data may not have been touched yet. Cloning it copies no
+/// data.
+#[derive(Clone)]
 pub struct TensorView {
     kind: Kind,
     shape: Vec<i64>,
     data: Data,
+    order: Option<Order>,
+}
+
+/// Another order of one dimension than the data's: place i holds what lies at `index[i]`.
+#[derive(Clone)]
+struct Order {
+    dimension: i64,
+    index: Arc<[i64]>,
 }
 
 enum Data {
@@ -39,7 +49,17 @@ enum Data {
     Stored(Stored),
 }
 
+impl Clone for Data {
+    fn clone(&self) -> Self {
+        match self {
+            Data::Tensor(tensor) => Data::Tensor(tensor.shallow_clone()),
+            Data::Stored(stored) => Data::Stored(stored.clone()),
+        }
+    }
+}
+
 /// A view of a storage, proven to lie inside it.
+#[derive(Clone)]
 pub(super) struct Stored {
     pub(super) storage: Arc<Storage>,
     /// Bytes of the storage from the first to the last element.
@@ -50,7 +70,18 @@ pub(super) struct Stored {
 
 impl TensorView {
     pub(super) fn stored(kind: Kind, shape: Vec<i64>, stored: Stored) -> Self {
-        TensorView { kind, shape, data: Data::Stored(stored) }
+        TensorView { kind, shape, data: Data::Stored(stored), order: None }
+    }
+
+    /// The same tensor with another order of one dimension: place i holds what is now at `index[i]`. `index` must be a
+    /// permutation of that dimension's places.
+    pub(super) fn reordered(&self, dimension: i64, index: Arc<[i64]>) -> Self {
+        TensorView { order: Some(Order { dimension, index }), ..self.clone() }
+    }
+
+    /// The same tensor as it lies in the file.
+    pub(super) fn in_file_order(&self) -> Self {
+        TensorView { order: None, ..self.clone() }
     }
 
     /// The dtype in the file.
@@ -78,6 +109,18 @@ impl TensorView {
     /// # Errors
     /// [`CheckpointError::Read`] if deflated data is damaged, [`CheckpointError::Torch`] if libtorch cannot allocate.
     pub fn to_tensor(&self) -> Result<Tensor> {
+        let tensor = self.as_stored()?;
+        match &self.order {
+            None => Ok(tensor),
+            Some(Order { dimension, index }) => {
+                let index = Tensor::f_from_slice(index)?.f_to_device(tensor.device())?;
+                Ok(tch::no_grad(|| tensor.f_index_select(*dimension, &index))?)
+            }
+        }
+    }
+
+    /// In the data's own order.
+    fn as_stored(&self) -> Result<Tensor> {
         let stored = match &self.data {
             Data::Tensor(tensor) => return Ok(tensor.shallow_clone()),
             Data::Stored(stored) => stored,
@@ -97,6 +140,7 @@ impl TensorView {
     pub(super) fn in_place(&self) -> Option<&[u8]> {
         match &self.data {
             Data::Tensor(_) => None,
+            Data::Stored(_) if self.order.is_some() => None,
             Data::Stored(stored) if !is_contiguous(&self.shape, &stored.strides) => None,
             Data::Stored(stored) => stored.storage.in_place(stored.range.clone(), swap_unit(self.kind)),
         }
@@ -114,7 +158,7 @@ impl TensorView {
             return Err(CheckpointError::Torch(tch::TchError::Shape(shapes)));
         }
         tch::no_grad(|| {
-            if let Data::Stored(stored) = &self.data {
+            if let (Data::Stored(stored), None) = (&self.data, &self.order) {
                 let plain = target.device() == Device::Cpu && target.is_contiguous();
                 if plain && is_contiguous(&self.shape, &stored.strides) {
                     return copy::bytes(&target.f_view([-1])?, &stored.bytes(self.kind)?, self.kind);
@@ -125,9 +169,13 @@ impl TensorView {
         })
     }
 
-    /// Bytes that [`TensorView::to_tensor`] makes.
-    pub(super) fn bytes(&self) -> u64 {
-        (self.numel() as u64).saturating_mul(self.kind.elt_size_in_bytes() as u64)
+    /// Bytes that [`TensorView::to_tensor`] touches: the tensor's, and of a strided one everything between its elements.
+    pub(super) fn cost(&self) -> u64 {
+        let bytes = (self.numel() as u64).saturating_mul(self.kind.elt_size_in_bytes() as u64);
+        match &self.data {
+            Data::Tensor(_) => bytes,
+            Data::Stored(stored) => bytes.max(stored.range.len() as u64),
+        }
     }
 
     pub(super) fn storage(&self) -> Option<&Arc<Storage>> {
@@ -176,7 +224,7 @@ impl std::fmt::Debug for TensorView {
 
 impl From<Tensor> for TensorView {
     fn from(tensor: Tensor) -> Self {
-        TensorView { kind: tensor.kind(), shape: tensor.size(), data: Data::Tensor(tensor) }
+        TensorView { kind: tensor.kind(), shape: tensor.size(), data: Data::Tensor(tensor), order: None }
     }
 }
 
@@ -191,6 +239,8 @@ pub struct StateDict {
     pub foreign_globals: Vec<String>,
     /// Text the file carries beside the tensors (safetensors' `__metadata__`), sorted by key.
     pub metadata: Vec<(String, String)>,
+    /// Short values that stood beside the state dict (`arch`, `epoch`), as text, sorted by key.
+    pub beside: Vec<(String, String)>,
     /// Tensors in the file's order.
     pub tensors: Vec<(String, TensorView)>,
 }
@@ -203,6 +253,7 @@ impl StateDict {
             root: None,
             foreign_globals: Vec::new(),
             metadata: Vec::new(),
+            beside: Vec::new(),
             tensors: tensors.into_iter().map(|(name, tensor)| (name, tensor.into())).collect(),
         }
     }

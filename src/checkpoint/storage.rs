@@ -1,5 +1,6 @@
 //! Storages: the runs of numbers that tensors are views of.
 
+use super::limits;
 use super::pickle::{NodeId, Tree};
 use super::read_error::{MemberProblem, ReadError};
 use super::source::Source;
@@ -111,7 +112,11 @@ pub(super) fn inflate(deflated: &[u8], size: u64, member: &str, max: u64) -> Res
     if size / MAX_DEFLATE_RATIO > deflated.len() as u64 {
         return Err(refused());
     }
-    let mut bytes = Vec::with_capacity(size as usize);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size as usize).map_err(|_| ReadError::Io {
+        action: "allocate what it inflates to",
+        source: std::io::ErrorKind::OutOfMemory.into(),
+    })?;
     let read = flate2::read::DeflateDecoder::new(deflated).take(size + 1).read_to_end(&mut bytes);
     if read.is_err() || bytes.len() as u64 != size {
         return Err(refused());
@@ -146,7 +151,8 @@ impl StorageId {
             return Err(wrong());
         }
         let class = tree.global(*class).ok_or_else(wrong)?;
-        let key = tree.str(*key).ok_or_else(wrong)?.to_string();
+        // Every tensor names its storage, so a long key would be copied as often.
+        let key = tree.str(*key).filter(|key| key.len() <= limits::NAME).ok_or_else(wrong)?.to_string();
         let elements = tree.int(*numel).and_then(|n| u64::try_from(n).ok()).ok_or_else(wrong)?;
         let (kind, unit) = match storage_class(&class.module, &class.name) {
             Some(Some(kind)) => (Some(kind), kind.elt_size_in_bytes() as u64),
@@ -180,27 +186,36 @@ impl StorageId {
     }
 }
 
+/// Storage classes of a dtype.
+const CLASSES: [(&str, Kind); 12] = [
+    ("FloatStorage", Kind::Float),
+    ("DoubleStorage", Kind::Double),
+    ("HalfStorage", Kind::Half),
+    ("BFloat16Storage", Kind::BFloat16),
+    ("LongStorage", Kind::Int64),
+    ("IntStorage", Kind::Int),
+    ("ShortStorage", Kind::Int16),
+    ("CharStorage", Kind::Int8),
+    ("ByteStorage", Kind::Uint8),
+    ("BoolStorage", Kind::Bool),
+    ("ComplexFloatStorage", Kind::ComplexFloat),
+    ("ComplexDoubleStorage", Kind::ComplexDouble),
+];
+
 /// The dtype of a storage class: `Some(None)` if it holds bytes, `None` if it is not one that is read.
 fn storage_class(module: &str, name: &str) -> Option<Option<Kind>> {
     if !matches!(module, "torch" | "torch.cuda" | "torch.storage" | "torch.xpu" | "torch.mps") {
         return None;
     }
-    Some(Some(match name {
-        "FloatStorage" => Kind::Float,
-        "DoubleStorage" => Kind::Double,
-        "HalfStorage" => Kind::Half,
-        "BFloat16Storage" => Kind::BFloat16,
-        "LongStorage" => Kind::Int64,
-        "IntStorage" => Kind::Int,
-        "ShortStorage" => Kind::Int16,
-        "CharStorage" => Kind::Int8,
-        "ByteStorage" => Kind::Uint8,
-        "BoolStorage" => Kind::Bool,
-        "ComplexFloatStorage" => Kind::ComplexFloat,
-        "ComplexDoubleStorage" => Kind::ComplexDouble,
-        "UntypedStorage" => return Some(None),
-        _ => return None,
-    }))
+    if name == "UntypedStorage" {
+        return Some(None);
+    }
+    CLASSES.iter().find(|(class, _)| *class == name).map(|(_, kind)| Some(*kind))
+}
+
+/// The storage class of a dtype, of the module `torch`.
+pub(super) fn class_name(kind: Kind) -> Option<&'static str> {
+    CLASSES.iter().find(|(_, of)| *of == kind).map(|(class, _)| *class)
 }
 
 /// The dtype `torch.NAME`, as far as tch has it.

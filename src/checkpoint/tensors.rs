@@ -2,6 +2,7 @@
 //!
 //! Source: `torch/_utils.py`, `torch/_tensor.py`, and the pickles of torch 0.1.12 to 2.13.
 
+use super::limits::RANK;
 use super::pickle::{How, Node, NodeId, Object, Tree};
 use super::read_error::ReadError;
 use super::state_dict::{Stored, TensorView};
@@ -11,8 +12,6 @@ use tch::Kind;
 
 /// Tensors around tensors: a subclass of a parameter of a tensor is three.
 const MAX_WRAPPING: usize = 8;
-/// torch itself stops at 64 dimensions in many places.
-const MAX_RANK: usize = 64;
 
 /// Where a format keeps its storages.
 pub(super) trait Storages {
@@ -166,6 +165,12 @@ fn rebuild(
     let numbers = |list: NodeId, what: &str| -> Result<Vec<i64>, ReadError> {
         let items =
             tree.sequence(list).ok_or_else(|| bad(name, format!("its {what} is {}", tree.describe(list))))?;
+        if items.len() > RANK {
+            return Err(bad(
+                name,
+                format!("its {what} has {} dimensions, at most {RANK} are read", items.len()),
+            ));
+        }
         items
             .iter()
             .map(|item| tree.int(*item).ok_or_else(|| bad(name, format!("its {what} holds no integer"))))
@@ -173,7 +178,7 @@ fn rebuild(
     };
     let (shape, strides) = (numbers(*size, "size")?, numbers(*stride, "stride")?);
     let offset = tree.int(*offset).ok_or_else(|| bad(name, "its offset is no integer".to_string()))?;
-    if shape.len() != strides.len() || shape.len() > MAX_RANK {
+    if shape.len() != strides.len() {
         return Err(bad(name, format!("it has {} sizes and {} strides", shape.len(), strides.len())));
     }
     if shape.iter().any(|size| *size < 0) {
@@ -209,11 +214,15 @@ fn rebuild(
     Ok(TensorView::stored(kind, shape, Stored { storage, range, strides }))
 }
 
-fn numel(shape: &[i64]) -> Option<u64> {
+/// `None` if it is beyond counting, or would be without the sizes that are zero: libtorch multiplies all others for the
+/// strides.
+pub(super) fn numel(shape: &[i64]) -> Option<u64> {
+    let others = shape.iter().filter(|size| **size != 0);
+    let numel = others.copied().try_fold(1i64, i64::checked_mul)?;
     if shape.contains(&0) {
         return Some(0);
     }
-    shape.iter().try_fold(1u64, |numel, size| numel.checked_mul(u64::try_from(*size).ok()?))
+    u64::try_from(numel).ok()
 }
 
 /// One past the last element that a tensor touches, from the storage's start; `None` if negative or beyond counting.

@@ -1,18 +1,21 @@
 //! `densenet parity`
 
+use super::memory::MemoryArg;
 use super::output::Output;
+use super::reading;
+use super::source;
 use anyhow::{bail, Result};
-use densenet::model::Memory;
 use densenet::parity::{evaluation, training_step, ParityReport, Reference};
 use densenet::tch::Device;
-use densenet::weights::WeightsSource;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A checkpoint file, or the name of weights that come with the command
+    /// A checkpoint file, or a name from `weights list`, downloaded on first use
     #[arg(long, value_name = "WEIGHTS")]
     weights: String,
+    #[command(flatten)]
+    reading: reading::Args,
     /// Tensors saved by PyTorch: `input`, `logits`, and outputs of `features.*` modules; with --train `target`, `loss`,
     /// `grad.<name>` and running statistics
     #[arg(long, value_name = "REF")]
@@ -28,31 +31,13 @@ pub struct Args {
     memory: MemoryArg,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum MemoryArg {
-    Standard,
-    Efficient,
-    Fused,
-    Minimal,
-}
-
-impl From<MemoryArg> for Memory {
-    fn from(memory: MemoryArg) -> Memory {
-        match memory {
-            MemoryArg::Standard => Memory::Standard,
-            MemoryArg::Efficient => Memory::Efficient,
-            MemoryArg::Fused => Memory::Fused,
-            MemoryArg::Minimal => Memory::Minimal,
-        }
-    }
-}
-
 pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
     if args.tolerance.is_nan() || args.tolerance < 0.0 {
         bail!("--tolerance is {}, it must be 0 or more", args.tolerance);
     }
     let reference = Reference::open(&args.reference)?;
-    let loaded = WeightsSource::resolve(&args.weights)?.load_with(device, args.memory.into())?;
+    let source = source::weights(&args.weights, None, output)?;
+    let loaded = source.load_with(device, &args.reading.options(args.memory.into()))?;
     let compare = if args.train { training_step } else { evaluation };
     let report = compare(&loaded.network, &reference)?;
     output.record(&report, || text(&report))?;

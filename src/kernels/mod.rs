@@ -9,6 +9,8 @@
 #![allow(unsafe_code, reason = "vectors are read and written by pointer")]
 
 pub mod conv1x1;
+pub mod conv3x3;
+pub mod norm;
 pub mod scratch;
 pub mod simd;
 pub mod threads;

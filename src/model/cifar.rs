@@ -2,6 +2,7 @@
 
 use super::config::{DenseNetConfig, Dropout, Stem};
 use super::error::{ModelError, Result};
+use std::str::FromStr;
 
 /// Whose reading of the small networks: the two differ in the first convolution's width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -11,6 +12,25 @@ pub enum Preset {
     Paper,
     /// The original Lua code (`models/densenet.lua`): always 2k channels first.
     Lua,
+}
+
+/// The paper's name of a network: `densenet-100-24` is L = 100, k = 24; `densenet-bc-100-12` the same with -BC.
+impl FromStr for Cifar {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Cifar> {
+        let parse = || {
+            let numbers = name.strip_prefix("densenet-")?;
+            let (numbers, bc) = numbers.strip_prefix("bc-").map_or((numbers, false), |rest| (rest, true));
+            let (depth, growth_rate) = numbers.split_once('-')?;
+            let cifar = Cifar::new(depth.parse().ok()?, growth_rate.parse().ok()?);
+            Some(if bc { cifar.bc() } else { cifar })
+        };
+        parse().ok_or_else(|| ModelError::UnknownArch {
+            name: name.to_string(),
+            known: "densenet-L-k and densenet-bc-L-k (depth L, growth rate k), such as densenet-bc-100-12",
+        })
+    }
 }
 
 /// Builds the configuration of a three-block network for 32×32 pictures.

@@ -6,7 +6,8 @@ use super::error::{ModelError, Result};
 use serde::{Deserialize, Serialize};
 
 /// The published ImageNet architectures (table 1 of the paper; torchvision's builders, and DenseNet-264).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Arch {
     /// `densenet121`: k = 32, blocks 6, 12, 24, 16.
@@ -57,6 +58,22 @@ impl Arch {
     }
 }
 
+impl std::fmt::Display for Stem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Stem {
+    type Err = ModelError;
+    fn from_str(name: &str) -> Result<Stem> {
+        Stem::ALL
+            .into_iter()
+            .find(|stem| stem.name() == name)
+            .ok_or_else(|| ModelError::UnknownStem { name: name.to_string(), known: Stem::NAMES })
+    }
+}
+
 impl std::fmt::Display for Arch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
@@ -85,6 +102,27 @@ pub enum Stem {
     /// `conv0` 3×3/2, `conv1` and `conv2` 3×3/1, each with norm and ReLU, then max-pool 3×3/2: timm's
     /// `stem_type="deep"`. The first two have `growth_rate` channels.
     Deep,
+    /// As `Deep`, but the max-pool has stride 1 and a blur follows: each channel convolved 3×3/2 with the binomial filter
+    /// [1 2 1]ᵀ[1 2 1]/16 after reflection padding (Zhang, "Making Convolutional Networks Shift-Invariant Again";
+    /// timm's `densenetblur121d`). No tensor of a file tells it from `Deep`.
+    DeepBlur,
+}
+
+impl Stem {
+    /// Every stem.
+    pub const ALL: [Stem; 4] = [Stem::Imagenet, Stem::Small, Stem::Deep, Stem::DeepBlur];
+
+    const NAMES: &'static str = "imagenet, small, deep, deep_blur";
+
+    /// Its name in a sidecar.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stem::Imagenet => "imagenet",
+            Stem::Small => "small",
+            Stem::Deep => "deep",
+            Stem::DeepBlur => "deep_blur",
+        }
+    }
 }
 
 /// What a training step keeps for its backward pass (the `memory_efficient` of torchvision, and more).
@@ -95,11 +133,15 @@ pub enum Memory {
     /// Everything, as torchvision does by default.
     #[default]
     Standard,
-    /// torchvision's `memory_efficient=True`. Not available yet: building such a network is an error.
+    /// torchvision's `memory_efficient=True`: what a dense layer concatenates, and its norm and ReLU, are made again for the
+    /// backward pass. Outputs, gradients, second derivatives and statistics are those of `Standard` to the bit (in
+    /// torchvision the running statistics move twice).
     Efficient,
-    /// A block's features and `conv1` outputs. Not available yet.
+    /// A block's features and `conv1` outputs: memory linear in depth, and faster kernels on the CPU. Numbers differ from
+    /// `Standard` by roundings (logits by 1e-5 relative), in every mode of the network, not only in training. Second
+    /// derivatives are refused.
     Fused,
-    /// A block's features. Not available yet.
+    /// As `Fused`, but keeps a block's features alone and computes `conv1`'s outputs again.
     Minimal,
 }
 
@@ -169,6 +211,24 @@ const MAX_CHANNELS: i64 = 1 << 20;
 const MAX_LAYERS: i64 = 4096;
 
 impl DenseNetConfig {
+    /// The configuration of a name: an [`Arch`]'s (`densenet121`), or a [`super::Cifar`]'s (`densenet-bc-100-12`).
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownArch`], or [`ModelError::Config`] for a depth that does not exist.
+    pub fn named(name: &str) -> Result<Self> {
+        if name.starts_with("densenet-") {
+            return name.parse::<super::Cifar>()?.build();
+        }
+        Ok(name.parse::<Arch>()?.config())
+    }
+
+    /// Sets [`memory`](Self::memory) to [`Memory::Efficient`], or back to [`Memory::Standard`]: torchvision's
+    /// `memory_efficient`.
+    pub fn memory_efficient(mut self, on: bool) -> Self {
+        self.memory = if on { Memory::Efficient } else { Memory::Standard };
+        self
+    }
+
     /// Checks every field.
     ///
     /// # Errors
@@ -219,13 +279,6 @@ impl DenseNetConfig {
                 }
             }
         }
-        if self.memory != Memory::Standard {
-            return Err(ModelError::config(
-                "memory",
-                format!("{:?}", self.memory),
-                "which this version does not have yet: use Standard",
-            ));
-        }
         Ok(())
     }
 
@@ -255,6 +308,8 @@ impl DenseNetConfig {
         match self.stem {
             Stem::Small => after_stem,
             // A stride-2 convolution or pooling with "same" padding makes n pixels of 2n-1 or 2n.
+            // The blur's reflection needs 2 pixels of its own.
+            Stem::DeepBlur => 2 * (2 * after_stem - 1).max(2) - 1,
             Stem::Imagenet | Stem::Deep => 2 * (2 * after_stem - 1) - 1,
         }
     }

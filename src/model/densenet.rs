@@ -4,10 +4,13 @@ use super::batch_norm::BatchNorm2d;
 use super::config::DenseNetConfig;
 use super::dense_block::DenseBlock;
 use super::error::{ModelError, Result};
+use super::fused::{Engine, Kernels};
 use super::init::{self, Init};
 use super::layers::{Conv2d, Linear};
 use super::stem::StemLayers;
+use super::surgery::Taps;
 use super::transition::Transition;
+use std::time::Duration;
 use tch::{nn, Device, Tensor};
 
 /// torchvision: `DenseNet`.
@@ -33,6 +36,8 @@ pub struct DenseNet {
     pub classifier: Option<Linear>,
     /// Components of the path it was built under.
     pub(super) prefix: Vec<String>,
+    /// What `Memory::Fused` and `Memory::Minimal` compute with.
+    pub(super) engine: Engine,
 }
 
 /// torchvision: `DenseNet.features`.
@@ -112,7 +117,13 @@ impl DenseNet {
             classes => Some(Linear::new(&(root / "classifier"), width, classes, init)?),
         };
         let features = Features { stem, blocks, transitions, norm5 };
-        let network = DenseNet { config: config.clone(), features, classifier, prefix: Vec::new() };
+        let network = DenseNet {
+            config: config.clone(),
+            features,
+            classifier,
+            prefix: Vec::new(),
+            engine: Engine::default(),
+        };
         if init == Init::Torchvision {
             network.redraw_as_torchvision()?;
         }
@@ -196,7 +207,27 @@ impl DenseNet {
     /// [`ModelError::InputShape`], [`ModelError::InputKind`] or [`ModelError::InputDevice`] say what input this network
     /// takes; [`ModelError::OneValuePerChannel`]; or libtorch's own.
     pub fn try_forward(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        self.forward_head(&self.forward_features(xs, train)?, false)
+        if self.fused_run(train).is_none() {
+            return self.forward_head(&self.forward_features(xs, train)?, false);
+        }
+        let pooled = self.run_features(xs, train, &mut Taps::none(), true)?;
+        match &self.classifier {
+            Some(classifier) => classifier.try_forward(&pooled),
+            None => Ok(pooled),
+        }
+    }
+
+    /// Chooses what computes a network of [`Memory::Fused`](super::Memory::Fused) or
+    /// [`Memory::Minimal`](super::Memory::Minimal): [`Kernels::Best`] unless told otherwise. Other networks run on ATen's
+    /// kernels alone.
+    pub fn set_kernels(&mut self, kernels: Kernels) {
+        self.engine.kernels = kernels;
+    }
+
+    /// Where the time of our own kernels' passes went since the last call, part by part, for those who tune them. The first
+    /// call turns the clock on.
+    pub fn fused_profile(&self) -> Vec<(&'static str, Duration)> {
+        self.engine.profile()
     }
 
     /// Where the network's tensors are.

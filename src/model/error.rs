@@ -1,5 +1,6 @@
 //! What can go wrong in `model`.
 
+use crate::autograd::AutogradError;
 use tch::{Device, Kind, TchError};
 
 /// Errors of [`crate::model`].
@@ -19,6 +20,14 @@ pub enum ModelError {
     /// A name that is no architecture.
     #[error("no architecture is called {name:?}; known: {known}")]
     UnknownArch {
+        /// The name as given.
+        name: String,
+        /// The names there are.
+        known: &'static str,
+    },
+    /// A name that is no stem.
+    #[error("no stem is called {name:?}; known: {known}")]
+    UnknownStem {
         /// The name as given.
         name: String,
         /// The names there are.
@@ -76,6 +85,9 @@ pub enum ModelError {
         /// How many feature maps there are.
         count: usize,
     },
+    /// A custom autograd function failed.
+    #[error(transparent)]
+    Autograd(#[from] AutogradError),
     /// A libtorch operation failed.
     #[error("libtorch: {0}")]
     Torch(#[from] TchError),

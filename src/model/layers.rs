@@ -42,8 +42,13 @@ impl Conv2d {
     /// # Errors
     /// libtorch's own, on another shape, dtype or device.
     pub fn try_forward(&self, xs: &Tensor) -> Result<Tensor> {
+        self.try_forward_with(xs, &self.weight)
+    }
+
+    /// [`try_forward`](Self::try_forward) with the weight in another memory format.
+    pub(super) fn try_forward_with(&self, xs: &Tensor, weight: &Tensor) -> Result<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        Ok(xs.f_conv2d(&self.weight, None::<&Tensor>, stride, padding, [1, 1], 1)?)
+        Ok(xs.f_conv2d(weight, None::<&Tensor>, stride, padding, [1, 1], 1)?)
     }
 }
 

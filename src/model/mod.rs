@@ -10,12 +10,15 @@
 //! `torchvision.models.densenet`.
 
 mod batch_norm;
+mod blur_pool;
 mod cifar;
 mod config;
 mod dense_block;
 mod dense_layer;
 mod densenet;
+mod efficient;
 mod error;
+mod fused;
 mod init;
 mod layers;
 mod stem;
@@ -29,6 +32,7 @@ pub use dense_block::DenseBlock;
 pub use dense_layer::DenseLayer;
 pub use densenet::{DenseNet, Features};
 pub use error::{ModelError, Result};
+pub use fused::Kernels;
 pub use init::Init;
 pub use layers::{Conv2d, Linear};
 pub use stem::StemLayers;

@@ -1,6 +1,7 @@
 //! What stands before the first dense block.
 
 use super::batch_norm::BatchNorm2d;
+use super::blur_pool::blur_pool;
 use super::config::{DenseNetConfig, Stem};
 use super::error::Result;
 use super::init::Init;
@@ -16,6 +17,8 @@ pub struct StemLayers {
     pub norms: Vec<BatchNorm2d>,
     /// Whether a 3×3/2 max-pool follows.
     pub pool: bool,
+    /// Whether the max-pool has stride 1 and a blur of stride 2 follows it.
+    pub blur: bool,
 }
 
 impl StemLayers {
@@ -29,7 +32,7 @@ impl StemLayers {
         let shapes = match config.stem {
             Stem::Imagenet => vec![(from, to, 7, 2)],
             Stem::Small => vec![(from, to, 3, 1)],
-            Stem::Deep => vec![(from, width, 3, 2), (width, width, 3, 1), (width, to, 3, 1)],
+            Stem::Deep | Stem::DeepBlur => vec![(from, width, 3, 2), (width, width, 3, 1), (width, to, 3, 1)],
         };
         let (mut convs, mut norms) = (Vec::new(), Vec::new());
         for (i, (input, output, kernel, stride)) in shapes.into_iter().enumerate() {
@@ -38,7 +41,7 @@ impl StemLayers {
                 norms.push(BatchNorm2d::new(&(path / format!("norm{i}")), output)?);
             }
         }
-        Ok(StemLayers { convs, norms, pool: config.stem != Stem::Small })
+        Ok(StemLayers { convs, norms, pool: config.stem != Stem::Small, blur: config.stem == Stem::DeepBlur })
     }
 
     /// [N, in_channels, H, W] to [N, num_init_features, H', W'] before pooling: H' is ⌊(H-1)/2⌋+1, or H for the small
@@ -57,13 +60,17 @@ impl StemLayers {
         Ok(xs)
     }
 
-    /// The stem's output to the first block's input: max-pooled 3×3/2, or as it is for the small stem.
+    /// The stem's output to the first block's input: max-pooled 3×3/2, max-pooled and blurred, or as it is for the
+    /// small stem.
     ///
     /// # Errors
     /// libtorch's own.
     pub fn try_pool(&self, xs: &Tensor) -> Result<Tensor> {
         if !self.pool {
             return Ok(xs.shallow_clone());
+        }
+        if self.blur {
+            return blur_pool(&xs.f_max_pool2d([3, 3], [1, 1], [1, 1], [1, 1], false)?);
         }
         Ok(xs.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?)
     }

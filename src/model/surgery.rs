@@ -1,7 +1,9 @@
 //! timm's ways into a network: features, head, intermediates, another classifier.
 
+use super::config::Memory;
 use super::densenet::DenseNet;
 use super::error::{ModelError, Result};
+use super::fused::Run;
 use super::init::{self, Init};
 use super::layers::Linear;
 use tch::{nn, Tensor};
@@ -17,6 +19,29 @@ pub struct FeatureInfo {
     pub reduction: i64,
 }
 
+/// Feature maps that a caller asked for, on their way to it.
+pub(super) struct Taps {
+    wanted: Vec<usize>,
+    maps: Vec<Option<Tensor>>,
+}
+
+impl Taps {
+    /// None asked for.
+    pub(super) fn none() -> Self {
+        Taps { wanted: Vec::new(), maps: Vec::new() }
+    }
+
+    fn wants(&self, at: usize) -> bool {
+        self.wanted.contains(&at)
+    }
+
+    fn put(&mut self, at: usize, map: &Tensor) {
+        if self.wants(at) {
+            self.maps[at] = Some(map.shallow_clone());
+        }
+    }
+}
+
 impl DenseNet {
     /// Pictures [N, in_channels, H, W] to `norm5`'s output [N, C, H', W'], before the last ReLU.
     ///
@@ -26,7 +51,7 @@ impl DenseNet {
     /// # Errors
     /// As [`DenseNet::try_forward`].
     pub fn forward_features(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        self.run_features(xs, train, |_, _| {})
+        self.run_features(xs, train, &mut Taps::none(), false)
     }
 
     /// [`DenseNet::forward_features`]'s output to logits [N, num_classes]; with `pre_logits`, or without a head, to
@@ -64,13 +89,10 @@ impl DenseNet {
                     .ok_or(ModelError::FeatureIndex { index, count })
             })
             .collect::<Result<Vec<usize>>>()?;
-        let mut maps: Vec<Option<Tensor>> = (0..count).map(|_| None).collect();
-        let features = self.run_features(xs, train, |at, map| {
-            if wanted.contains(&at) {
-                maps[at] = Some(map.shallow_clone());
-            }
-        })?;
-        maps[count - 1] = Some(features.shallow_clone());
+        let mut taps = Taps { wanted, maps: (0..count).map(|_| None).collect() };
+        let features = self.run_features(xs, train, &mut taps, false)?;
+        taps.put(count - 1, &features);
+        let Taps { wanted, maps } = taps;
         let picked = wanted.iter().filter_map(|&at| maps[at].as_ref().map(Tensor::shallow_clone)).collect();
         Ok((features, picked))
     }
@@ -102,23 +124,59 @@ impl DenseNet {
         infos
     }
 
-    /// Everything up to `norm5`; `tap` sees the feature maps of [`DenseNet::feature_info`] but the last.
-    fn run_features(&self, xs: &Tensor, train: bool, mut tap: impl FnMut(usize, &Tensor)) -> Result<Tensor> {
+    /// Everything up to `norm5`; in a fused network with `pooled`, up to the global pooling. `taps` gets the feature maps
+    /// of [`DenseNet::feature_info`] that it wants, but the last.
+    pub(super) fn run_features(
+        &self,
+        xs: &Tensor,
+        train: bool,
+        taps: &mut Taps,
+        pooled: bool,
+    ) -> Result<Tensor> {
         self.check_input(xs)?;
         let features = &self.features;
-        let stem = features.stem.try_forward(xs, train)?;
-        tap(0, &stem);
-        let mut xs = features.stem.try_pool(&stem)?;
-        // Without gradients this is the last reference, and the memory goes back before the first block.
-        drop(stem);
+        let fused = self.fused_run(train);
+        let stem = match fused {
+            Some(_) if !taps.wants(0) => self.engine.stem(&features.stem, xs, train)?,
+            _ => None,
+        };
+        let mut xs = match stem {
+            Some(pooled) => pooled,
+            // Without gradients the map goes back before the first block.
+            None => {
+                let stem = features.stem.try_forward(xs, train)?;
+                taps.put(0, &stem);
+                features.stem.try_pool(&stem)?
+            }
+        };
+        if let Some(run) = fused {
+            for index in 0..features.blocks.len() {
+                let tap = index + 1 < features.blocks.len() && taps.wants(index + 1);
+                let (output, map) = self.engine.stage(features, index, &xs, run, tap, pooled)?;
+                if let Some(map) = map {
+                    taps.put(index + 1, &map);
+                }
+                xs = output;
+            }
+            return Ok(xs);
+        }
         for (i, block) in features.blocks.iter().enumerate() {
             xs = block.try_forward(&xs, train)?;
             if let Some(transition) = features.transitions.get(i) {
-                tap(i + 1, &xs);
+                taps.put(i + 1, &xs);
                 xs = transition.try_forward(&xs, train)?;
             }
         }
         features.norm5.try_forward(&xs, train)
+    }
+
+    /// How the blocks run where they are fused; `None` where they are not.
+    pub(super) fn fused_run(&self, train: bool) -> Option<Run> {
+        match self.config.memory {
+            Memory::Fused => Some(Run { train, keep_bottlenecks: true }),
+            Memory::Minimal => Some(Run { train, keep_bottlenecks: false }),
+            Memory::Standard | Memory::Efficient => None,
+        }
     }
 
     /// Gives the network a new classifier for `num_classes` classes, initialized as torchvision's constructor does

@@ -9,7 +9,7 @@ pub use stream::{FilePrediction, StreamOptions};
 
 use crate::model::{DenseNet, DenseNetConfig, Init, ModelError};
 use crate::transforms::{self, ImageClassification, RgbImage, TransformError};
-use crate::weights::{self, LoadedNetwork, WeightsError, WeightsSource};
+use crate::weights::{self, LoadedNetwork, NetworkOptions, Outputs, WeightsError, WeightsSource};
 use serde::Serialize;
 use tch::{nn, no_grad_guard, Device, Kind, Tensor};
 
@@ -49,7 +49,7 @@ pub struct Prediction {
     pub index: usize,
     /// Its name; `class N` where the weights have no names.
     pub label: String,
-    /// Softmax over all classes, 0 to 1.
+    /// 0 to 1: a softmax over all classes, or, of independent labels, each one's sigmoid.
     pub probability: f64,
 }
 
@@ -72,6 +72,8 @@ pub struct Predictor {
     network: DenseNet,
     transforms: ImageClassification,
     categories: Vec<String>,
+    outputs: Outputs,
+    notes: Vec<String>,
 }
 
 // SAFETY: `tch::Tensor` is a pointer to a reference-counted C++ tensor and not `Sync`, because through `&Tensor` one
@@ -104,12 +106,23 @@ impl Predictor {
     /// # Errors
     /// [`PredictError::Weights`] (weights without a classifier included), [`PredictError::Channels`].
     pub fn load(source: &WeightsSource, device: Device) -> Result<Self> {
-        let LoadedNetwork { network, categories, transforms, .. } = source.load(device)?;
+        Self::load_with(source, device, &NetworkOptions::default())
+    }
+
+    /// As [`Predictor::load`], with what the caller knows of the weights.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with(source: &WeightsSource, device: Device, options: &NetworkOptions) -> Result<Self> {
+        let LoadedNetwork { network, description, .. } = source.load_with(device, options)?;
         if network.classifier.is_none() {
             let features = network.config.num_features();
-            return Err(WeightsError::NoClassifier { name: source.name(), features }.into());
+            let (name, notes) = (source.name(), description.notes);
+            return Err(WeightsError::NoClassifier { name, features, notes }.into());
         }
-        Self::own(network, transforms, categories)
+        let transforms = description.transforms.unwrap_or_default();
+        let own = Self::own(network, transforms, description.categories)?.with_outputs(description.outputs);
+        Ok(Predictor { notes: description.notes, ..own })
     }
 
     /// A predictor with a copy of the network's tensors as they are now, on the same device and in the same dtype.
@@ -142,6 +155,12 @@ impl Predictor {
         Ok(self)
     }
 
+    /// The same with another meaning of the outputs; [`Predictor::new`] takes them for classes.
+    pub fn with_outputs(mut self, outputs: Outputs) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
     /// Takes a network whose tensors nobody else holds.
     fn own(network: DenseNet, transforms: ImageClassification, categories: Vec<String>) -> Result<Self> {
         transforms.validate()?;
@@ -154,7 +173,7 @@ impl Predictor {
                 let _ = tensor.set_requires_grad(false);
             }
         }
-        Ok(Predictor { network, transforms, categories })
+        Ok(Predictor { network, transforms, categories, outputs: Outputs::Classes, notes: Vec::new() })
     }
 
     /// The network's configuration.
@@ -170,6 +189,16 @@ impl Predictor {
     /// Class names in the classifier's order; empty where the weights have none.
     pub fn categories(&self) -> &[String] {
         &self.categories
+    }
+
+    /// What the user should know about weights of this origin.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// What the outputs mean.
+    pub fn outputs(&self) -> Outputs {
+        self.outputs
     }
 
     /// A class's name; `class N` where the weights have no names.
@@ -207,15 +236,26 @@ impl Predictor {
         Ok(self.network.try_forward(&inputs.f_to(self.network.device())?, false)?)
     }
 
-    /// Logits [N, num_classes] to each row's `top_k` likeliest classes.
+    /// Logits [N, num_classes] to each row's `top_k` likeliest classes or labels. An output whose name is empty was never
+    /// trained, and is never among them.
     ///
     /// # Errors
     /// libtorch's own, on a tensor of another rank.
     pub fn top_k(&self, logits: &Tensor, top_k: usize) -> Result<Vec<Vec<Prediction>>> {
         let _guard = no_grad_guard();
         let (rows, classes) = logits.size2()?;
-        let k = (top_k as i64).min(classes);
-        let probabilities = logits.f_softmax(-1, Kind::Double)?;
+        let untrained: Vec<i64> = (0..classes)
+            .filter(|index| self.categories.get(*index as usize).is_some_and(String::is_empty))
+            .collect();
+        let k = (top_k as i64).min(classes - untrained.len() as i64);
+        let mut probabilities = match self.outputs {
+            Outputs::Classes => logits.f_softmax(-1, Kind::Double)?,
+            Outputs::Labels => logits.f_to_kind(Kind::Double)?.f_sigmoid()?,
+        };
+        if !untrained.is_empty() {
+            let untrained = Tensor::f_from_slice(&untrained)?.f_to_device(logits.device())?;
+            probabilities = probabilities.f_index_fill(-1, &untrained, -1.0)?;
+        }
         let (values, indices) = probabilities.f_topk(k, -1, true, true)?;
         let values: Vec<f64> = Vec::try_from(values.f_reshape([-1])?)?;
         let indices: Vec<i64> = Vec::try_from(indices.f_reshape([-1])?)?;

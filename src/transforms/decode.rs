@@ -1,7 +1,7 @@
 //! Bytes to RGB pixels, as Pillow's `Image.open(…).convert("RGB")` gives them.
 
 use super::error::{Origin, Result, TransformError};
-use super::{gif, jpeg};
+use super::{gif, jpeg, tiff};
 use image::error::ImageError;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
@@ -127,6 +127,10 @@ impl DecodeOptions {
         if format == ImageFormat::Jpeg && !jpeg::has_end(bytes) {
             // The decoder would fill what is missing with gray.
             let reason = "the end-of-image marker is missing".to_string();
+            return Err(TransformError::Truncated { picture, format, reason });
+        }
+        if let Some((tag, claimed)) = tiff::impossible_entry(bytes).filter(|_| format == ImageFormat::Tiff) {
+            let reason = format!("tag {tag} has {claimed} bytes of values, the file {}", bytes.len());
             return Err(TransformError::Truncated { picture, format, reason });
         }
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);

@@ -19,6 +19,7 @@ mod gif;
 mod jpeg;
 mod preset;
 mod resize;
+mod tiff;
 
 pub use decode::{decode, open, DecodeOptions, WideGray, MAX_FILE_BYTES};
 pub use error::{Origin, Result, TransformError};

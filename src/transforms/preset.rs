@@ -10,7 +10,8 @@ use tch::{Device, Kind, Tensor};
 /// How a picture becomes a network's input: torchvision's `ImageClassification`, its names and its defaults.
 ///
 /// Resize the shorter side, cut out the middle, scale to 0–1, normalize each channel. As data it goes into a
-/// checkpoint's sidecar; fields left out there have torchvision's defaults, unknown ones are refused.
+/// checkpoint's sidecar; fields left out there have torchvision's defaults, unknown ones are refused. What torchvision's
+/// preset does not have (`squash`, `range`) is for networks of other origins.
 ///
 /// ```
 /// use densenet::transforms::{ImageClassification, RgbImage};
@@ -24,10 +25,14 @@ use tch::{Device, Kind, Tensor};
 pub struct ImageClassification {
     /// What the shorter side is resized to, in pixels; `None` (JSON `null`) leaves the size as it is.
     pub resize_size: Option<u32>,
+    /// Resize both sides to `resize_size`, whatever that does to the proportions (torchvision: `Resize((n, n))`).
+    pub squash: bool,
     /// Side of the square cut out of the middle, in pixels, padded with black where the picture is smaller; `None`
     /// keeps all of it.
     pub crop_size: Option<u32>,
-    /// Subtracted from each channel's 0–1 values; one number a channel.
+    /// What black and white become before normalizing: 0 and 1, as torchvision has it, 0 and 255, −1024 and 1024 ….
+    pub range: [f64; 2],
+    /// Subtracted from each channel's values in that range; one number a channel.
     pub mean: Vec<f64>,
     /// What each channel is divided by after that; one number a channel.
     pub std: Vec<f64>,
@@ -46,6 +51,8 @@ impl Default for ImageClassification {
         ImageClassification {
             resize_size: Some(256),
             crop_size: Some(224),
+            squash: false,
+            range: [0.0, 1.0],
             mean: vec![0.485, 0.456, 0.406],
             std: vec![0.229, 0.224, 0.225],
             interpolation: Interpolation::Bilinear,
@@ -77,7 +84,7 @@ impl ImageClassification {
     ///
     /// # Errors
     /// [`TransformError::Preset`]: `channels` other than 1 and 3, `mean` or `std` of another length, with a number
-    /// that is not finite or a deviation of zero, a size of zero, `antialias: false`.
+    /// that is not finite or a deviation of zero, an empty range, a size of zero, `antialias: false`.
     pub fn validate(&self) -> Result<()> {
         let refuse = |field, value: String, reason: &str| {
             Err(TransformError::Preset { field, value, reason: reason.to_string() })
@@ -96,6 +103,14 @@ impl ImageClassification {
         }
         if self.std.iter().any(|value| *value as f32 == 0.0) {
             return refuse("std", format!("{:?}", self.std), "must not be zero in f32");
+        }
+        let [black, white] = self.range;
+        if !(black < white && (black as f32).is_finite() && (white as f32).is_finite()) {
+            return refuse(
+                "range",
+                format!("{:?}", self.range),
+                "must be two finite numbers, the first smaller",
+            );
         }
         for (field, size) in [("resize_size", self.resize_size), ("crop_size", self.crop_size)] {
             if size == Some(0) {
@@ -122,6 +137,7 @@ impl ImageClassification {
             return Err(TransformError::EmptyPicture { from: (width, height), to: (0, 0) });
         }
         let (width, height) = match self.resize_size {
+            Some(side) if self.squash => (side, side),
             Some(short) => resized_size(width, height, short),
             None => (width, height),
         };
@@ -141,7 +157,7 @@ impl ImageClassification {
         let row_bytes = cropped.pixels.width() as usize * channels;
         let mut values = Vec::with_capacity(width * height * channels);
         for (channel, (mean, std)) in self.mean.iter().zip(&self.std).enumerate() {
-            let levels = levels(*mean, *std);
+            let levels = levels(*mean, *std, self.range);
             let black = levels[0];
             let plane = values.len();
             values.resize(plane + top * width, black);
@@ -183,10 +199,12 @@ fn to_tensor(values: &[f32], shape: &[i64]) -> Result<Tensor> {
 }
 
 /// What each of the 256 values of a channel becomes. torchvision computes the same three operations in f32 on every
-/// pixel (`to(float) / 255`, `sub_(mean)`, `div_(std)`), each rounded once, so a table gives its bits.
-fn levels(mean: f64, std: f64) -> [f32; 256] {
-    let (mean, std) = (mean as f32, std as f32);
-    std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
+/// pixel (`to(float) / 255`, `sub_(mean)`, `div_(std)`), each rounded once, so a table gives its bits. Other ranges than
+/// 0–1 are one more multiplication and addition, or, 255 wide, the value itself.
+fn levels(mean: f64, std: f64, [black, white]: [f64; 2]) -> [f32; 256] {
+    let (mean, std, black, span) = (mean as f32, std as f32, black as f32, (white - black) as f32);
+    let scaled = |value: f32| if span == 255.0 { value + black } else { value / 255.0 * span + black };
+    std::array::from_fn(|value| (scaled(value as f32) - mean) / std)
 }
 
 /// PIL's `convert("L")`: ITU-R 601-2 luma in 16-bit fixed point, rounded.

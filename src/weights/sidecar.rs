@@ -1,11 +1,12 @@
 //! What a file of weights does not say itself.
 
 use super::error::{Result, WeightsError};
+use super::options::Outputs;
 use crate::model::DenseNetConfig;
 use crate::transforms::ImageClassification;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The JSON file beside a file of weights: `NAME.json` for `NAME.safetensors` or `NAME.pth`.
 ///
@@ -19,6 +20,8 @@ pub struct Sidecar {
     pub categories: Vec<String>,
     /// How pictures become inputs; torchvision's ImageNet preset where absent.
     pub transforms: Option<ImageClassification>,
+    /// What the outputs mean; where absent, classes, or labels where the file's origin is known for them.
+    pub outputs: Option<Outputs>,
     /// Figures such as `test_top1` (0 to 1), as whoever trained the weights measured them.
     pub metrics: serde_json::Map<String, serde_json::Value>,
     /// Data, recipe, seed and the like.
@@ -26,12 +29,17 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
+    /// Where the sidecar of the weights at `weights` lies.
+    pub fn path_beside(weights: &Path) -> PathBuf {
+        weights.with_extension("json")
+    }
+
     /// Reads the sidecar of the weights at `weights`; `None` where there is none.
     ///
     /// # Errors
     /// [`WeightsError::SidecarIo`], [`WeightsError::SidecarJson`].
     pub fn beside(weights: &Path) -> Result<Option<Sidecar>> {
-        let path = weights.with_extension("json");
+        let path = Self::path_beside(weights);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -45,7 +53,7 @@ impl Sidecar {
     /// # Errors
     /// [`WeightsError::SidecarIo`].
     pub fn write_beside(&self, weights: &Path) -> Result<()> {
-        let path = weights.with_extension("json");
+        let path = Self::path_beside(weights);
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other);
         text.and_then(|text| crate::checkpoint::write_atomically(&path, (text + "\n").as_bytes()))
             .map_err(|source| WeightsError::SidecarIo { path, source })

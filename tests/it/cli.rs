@@ -266,3 +266,48 @@ fn doctor_reports_this_libtorch() {
     assert_eq!(record["keeps_freed_memory"], json!(cfg!(target_env = "gnu")));
     assert!(stdout(&densenet(&["doctor"]), 0).contains("libtorch"));
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trained {
+    step_ms: f64,
+    step_ms_min: f64,
+    activation_bytes: u64,
+    kept_bytes: Option<u64>,
+    peak_rss_bytes: u64,
+    first_loss: f64,
+    loss: f64,
+    parameters: i64,
+}
+
+#[test]
+fn bench_train_measures_the_network_it_was_asked_for() {
+    let train = |arguments: &[&str]| -> Trained {
+        let line =
+            stdout(&densenet(&[&["bench", "train", "--json", "--threads", "1"], arguments].concat()), 0);
+        serde_json::from_str(&line).unwrap()
+    };
+    let small = ["--arch", "densenet-bc-22-8", "--size", "24", "--steps", "2", "--batch-size"];
+    let four = train(&[&small[..], &["4"]].concat());
+    assert!(
+        0.0 < four.step_ms_min && four.step_ms_min <= four.step_ms,
+        "{} {}",
+        four.step_ms_min,
+        four.step_ms
+    );
+    assert!(four.activation_bytes < four.peak_rss_bytes);
+    assert!(four.loss < four.first_loss, "{} {}", four.loss, four.first_loss);
+    let parameters = four.parameters;
+    assert_eq!(parameters, ask("small_parameters", json!({"depth": 22, "growth_rate": 8})));
+    // A larger batch keeps more, in proportion.
+    let sixteen = train(&[&small[..], &["16"]].concat());
+    let (few, many) = (four.kept_bytes.unwrap(), sixteen.kept_bytes.unwrap());
+    assert!((3.9..4.1).contains(&(many as f64 / few as f64)), "{few} {many}");
+
+    let wrong = densenet(&["bench", "train", "--arch", "densenet-bc-21-8"]);
+    let error = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert_eq!(stdout(&wrong, 2), "");
+    assert!(error.contains("must be 4 + 6·n"), "{error}");
+    let too_small = failure(&["bench", "train", "--size", "20"]);
+    assert!(too_small.contains("H and W at least 29"), "{too_small}");
+}

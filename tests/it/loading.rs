@@ -143,6 +143,13 @@ fn every_architecture_is_inferred_from_torchvisions_names_old_and_new() {
         };
         assert_eq!(inferred(&config, |name| Some(name.to_string())), want);
         assert_eq!(inferred(&config, |name| Some(format!("module.densenet.{}", old_name(name)?))), want);
+        let monai = |name: &str| {
+            Some(match name.contains("denselayer") {
+                true => name.replace(".norm", ".layers.norm").replace(".conv", ".layers.conv"),
+                false => name.replace("classifier.", "class_layers.out."),
+            })
+        };
+        assert_eq!(inferred(&config, monai), want);
     }
 }
 

@@ -10,7 +10,7 @@ use tch::nn::OptimizerConfig;
 use tch::{nn, no_grad, Device, Kind, Tensor};
 
 /// Every ImageNet architecture, and CIFAR networks that differ in bottleneck, compression, dropout and first width.
-fn variants() -> Vec<(String, DenseNetConfig)> {
+pub fn variants() -> Vec<(String, DenseNetConfig)> {
     let mut variants: Vec<_> = Arch::ALL.into_iter().map(|arch| (arch.to_string(), arch.config())).collect();
     variants.push(("plain 40-12".into(), Cifar::new(40, 12).build().unwrap()));
     variants.push(("bc 100-12".into(), Cifar::new(100, 12).bc().num_classes(100).build().unwrap()));
@@ -18,6 +18,7 @@ fn variants() -> Vec<(String, DenseNetConfig)> {
     variants.push(("c 40-24 lua, gray".into(), lua.build().unwrap()));
     variants.push(("b 40-12".into(), Cifar::new(40, 12).bottleneck(true).build().unwrap()));
     variants.push(("deep stem, two blocks".into(), DenseNetConfig { stem: Stem::Deep, ..small(2) }));
+    variants.push(("blurred deep stem".into(), DenseNetConfig { stem: Stem::DeepBlur, ..small(2) }));
     variants
 }
 

@@ -6,7 +6,7 @@ use densenet::checkpoint::write_safetensors;
 use densenet::model::{Cifar, Init};
 use densenet::predictor::{PredictError, StreamOptions};
 use densenet::transforms::{ImageClassification, RgbImage};
-use densenet::weights::{imagenet_categories, Embedded, Sidecar, WeightsError, WeightsSource};
+use densenet::weights::{imagenet_categories, Sidecar, Weights, WeightsError, WeightsSource};
 use densenet::{transforms, Arch, DenseNet, DenseNetConfig, Predictor};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ fn official_style_files_of_every_network_load_and_give_torchs_logits_to_the_bit(
 
 #[test]
 fn the_embedded_network_is_right_about_nine_in_ten_shipped_pictures() {
-    let predictor = Predictor::load(&WeightsSource::Embedded(Embedded::FashionMnist), Device::Cpu).unwrap();
+    let predictor = Predictor::load(&WeightsSource::Registry(Weights::FashionMnist), Device::Cpu).unwrap();
     let slug = |label: &str| {
         let words: Vec<_> =
             label.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
@@ -210,8 +210,8 @@ fn sidecars_are_read_checked_and_named_in_errors() {
     sidecar.write_beside(&path).unwrap();
     assert_eq!(Sidecar::beside(&path).unwrap(), Some(sidecar.clone()));
     let loaded = source.load(Device::Cpu).unwrap();
-    assert_eq!((loaded.network.config, loaded.categories), (config, sidecar.categories.clone()));
-    assert_eq!(Some(loaded.transforms), sidecar.transforms);
+    assert_eq!((loaded.network.config, loaded.description.categories), (config, sidecar.categories.clone()));
+    assert_eq!(loaded.description.transforms, sidecar.transforms);
 
     Sidecar { categories: vec!["cat".into()], ..sidecar.clone() }.write_beside(&path).unwrap();
     let error = source.load(Device::Cpu).err().unwrap();
@@ -252,7 +252,7 @@ fn official_file_names_bring_imagenets_class_names() {
         let path = folder.path().join(name);
         write_safetensors(&path, &network.named_tensors(), Default::default()).unwrap();
         assert_eq!(
-            WeightsSource::File(path).load(Device::Cpu).unwrap().categories.len(),
+            WeightsSource::File(path).load(Device::Cpu).unwrap().description.categories.len(),
             categories,
             "{name}"
         );

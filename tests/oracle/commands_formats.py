@@ -375,11 +375,15 @@ class OldPickler(pickle._Pickler):
     dispatch[collections.OrderedDict] = save_ordered
 
 
-def save_old(object, path, style, view=None, location="cpu", cuda_class=False):
-    """The legacy format, written by hand around the old pickler."""
-    storages = {}
+def save_old(object, path, style, view=None, location="cpu", cuda_class=False, module_source=None):
+    """The legacy format, written by hand around the old pickler; `module_source` is the text stored with each class."""
+    storages, classes = {}, set()
 
     def persistent(object):
+        is_module = isinstance(object, type) and issubclass(object, torch.nn.Module)
+        if module_source and is_module and object not in classes:
+            classes.add(object)
+            return ("module", object, "densenet.py", module_source)
         if not isinstance(object, torch.storage.TypedStorage):
             return None
         untyped = object._untyped_storage

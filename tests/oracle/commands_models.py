@@ -210,3 +210,22 @@ def shaped_checkpoint(config, seed, container, wrapper, prefix, dtype, old_keys,
         optimizer = torch.optim.Adam(network.parameters()).state_dict()
         contents = {"epoch": 3, "best_acc1": 0.5, "arch": "densenet", key: contents, "optimizer": optimizer}
     torch.save(contents, out, _use_new_zipfile_serialization=container == "zip")
+
+
+@command
+def small_parameters(depth, growth_rate):
+    """Parameters of a DenseNet-BC for 32x32 pictures and 10 classes."""
+    layers = (depth - 4) // 6
+    model = PlainDenseNet(
+        {
+            "growth_rate": growth_rate,
+            "block_config": [layers] * 3,
+            "num_init_features": 2 * growth_rate,
+            "bn_size": 4,
+            "compression": 0.5,
+            "in_channels": 3,
+            "num_classes": 10,
+            "stem": "small",
+        }
+    )
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -119,14 +119,27 @@ def transformed(image, preset):
         "std": preset["std"],
         "interpolation": InterpolationMode(preset["interpolation"]),
     }
-    if preset["crop_size"] is not None and preset["resize_size"] is not None:
+    torchvisions = preset["range"] == [0, 1] and not preset["squash"]
+    if torchvisions and preset["crop_size"] is not None and preset["resize_size"] is not None:
         return ImageClassification(**arguments)(image)
     if preset["resize_size"] is not None:
-        image = functional.resize(image, [preset["resize_size"]], interpolation=arguments["interpolation"])
+        size = [preset["resize_size"]] * (2 if preset["squash"] else 1)
+        image = functional.resize(image, size, interpolation=arguments["interpolation"])
     if preset["crop_size"] is not None:
         image = functional.center_crop(image, [preset["crop_size"]])
-    image = functional.convert_image_dtype(functional.pil_to_tensor(image), torch.float)
-    return functional.normalize(image, preset["mean"], preset["std"])
+    return functional.normalize(scaled(functional.pil_to_tensor(image), preset["range"]), preset["mean"], preset["std"])
+
+
+def scaled(image, interval):
+    """Pixels in the ranges that networks of different origins expect, each as its authors compute it."""
+    if interval == [0, 255]:
+        return image.float()
+    if interval == [-1024, 1024]:
+        # torchxrayvision.utils.normalize
+        array = (2 * (image.numpy().astype(np.float32) / 255) - 1.0) * 1024
+        return torch.from_numpy(array)
+    assert interval == [0, 1]
+    return functional.convert_image_dtype(image, torch.float)
 
 
 @command

@@ -68,6 +68,19 @@ class Transition(nn.Module):
         return F.avg_pool2d(x, 2, 2)
 
 
+class BlurPool(nn.Module):
+    """Each channel convolved with the 3x3 binomial filter, stride 2, after one pixel of reflection."""
+
+    def __init__(self, channels):
+        super().__init__()
+        row = torch.tensor([0.25, 0.5, 0.25])
+        self.channels = channels
+        self.register_buffer("filter", torch.outer(row, row).repeat(channels, 1, 1, 1), persistent=False)
+
+    def forward(self, x):
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.filter, stride=2, groups=self.channels)
+
+
 class PlainDenseNet(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -82,7 +95,8 @@ class PlainDenseNet(nn.Module):
             self.norm_relu("0", conv(inputs, k, 3, 2), k)
             self.norm_relu("1", conv(k, k, 3), k)
             self.norm_relu("2", conv(k, width, 3), width)
-            self.features.add_module("pool0", nn.MaxPool2d(3, 2, 1))
+            blur = config["stem"] == "deep_blur"
+            self.features.add_module("pool0", nn.Sequential(nn.MaxPool2d(3, 1, 1), BlurPool(width)) if blur else nn.MaxPool2d(3, 2, 1))
         for i, layers in enumerate(config["block_config"]):
             self.features.add_module(f"denseblock{i + 1}", Block(layers, width, config))
             width += layers * k

@@ -44,6 +44,7 @@ fn prefix_rules_leftovers_and_head_work_together() {
         ("module.queue", &[2, 2]),
         ("n_averaged", &[]),
         ("metric.total", &[]),
+        ("step_counter", &[]),
     ]);
     let all = plain(&dict).unwrap();
     assert_eq!(
@@ -54,15 +55,18 @@ fn prefix_rules_leftovers_and_head_work_together() {
             "features.norm5.weight",
             "classifier.weight",
             "classifier.bias",
-            "metric.total",
+            "step_counter",
         ]
     );
     assert_eq!(all.stripped_prefix.as_deref(), Some("module.densenet121."));
     assert_eq!(all.renamed, 4);
-    assert_eq!(all.rules.iter().map(|rule| rule.name).collect::<Vec<_>>(), ["R1", "R4", "R12"]);
-    assert_eq!(all.origin().as_deref(), Some("torchvision up to 0.2, efficient_densenet_pytorch"));
+    assert_eq!(
+        all.rules.iter().map(|rule| rule.name).collect::<Vec<_>>(),
+        ["averaging", "R14", "metric", "R1", "R4", "R12", "chexnet"]
+    );
+    assert_eq!(all.origin().as_deref(), Some("torchvision up to 0.2, efficient_densenet_pytorch, CheXNet"));
     let dropped: Vec<&str> = all.dropped.iter().map(|dropped| dropped.name.as_str()).collect();
-    assert_eq!(dropped, ["module.queue", "n_averaged"]);
+    assert_eq!(dropped, ["n_averaged", "module.queue", "metric.total"]);
     assert_eq!(all.tensors[1].original, "module.densenet121.features.denseblock1.denselayer1.norm.1.weight");
 }
 
@@ -99,7 +103,7 @@ fn only_a_sole_matrix_of_the_right_width_becomes_the_classifier() {
             &["classifier.0.weight", "classifier.2.weight"],
         ),
         (&[("fc.weight", &[5, 6]), ("classifier.weight", &[5, 6])], &["fc.weight", "classifier.weight"], &[]),
-        (&[("fc_disease.weight", &[5, 6])], &["fc_disease.weight"], &[]),
+        (&[("fc_disease.weight", &[5, 6])], &["fc_disease.weight"], &["fc_disease.weight"]),
     ];
     for (head, want, candidates) in cases {
         let all: Vec<(&str, &[i64])> = [CONV0, NORM5].iter().chain(head).copied().collect();
@@ -167,4 +171,91 @@ fn the_callers_renames_come_first() {
     let all = normalize(&dict, &NameOptions { renames, ..NameOptions::default() }).unwrap();
     assert_eq!(names(&all), ["features.conv0.weight", "features.denseblock1.denselayer1.norm1.bias"]);
     assert_eq!(all.renamed, 2);
+}
+
+#[test]
+fn what_stands_beside_a_wrapped_backbone_loses_what_they_share() {
+    let dict = dict(&[
+        ("module.net.backbone.features.conv0.weight", &[4, 3, 7, 7]),
+        ("module.net.backbone.features.norm5.weight", &[6]),
+        ("module.net.fc.weight", &[2, 6]),
+        ("module.scale", &[]),
+        ("step", &[]),
+    ]);
+    let all = plain(&dict).unwrap();
+    assert_eq!(names(&all)[2..], ["classifier.weight", "scale", "step"]);
+}
+
+#[test]
+fn the_caller_chooses_one_of_several_heads_and_the_others_are_left_out() {
+    let dict = dict(&[
+        ("backbone.features.conv0.weight", &[4, 3, 7, 7]),
+        ("backbone.features.norm5.weight", &[6]),
+        ("fc_disease.weight", &[5, 6]),
+        ("fc_disease.bias", &[5]),
+        ("fc_sex.weight", &[2, 6]),
+        ("fc_sex.bias", &[2]),
+        ("scale", &[]),
+    ]);
+    assert_eq!(plain(&dict).unwrap().head_candidates, ["fc_disease.weight", "fc_sex.weight"]);
+    let renames = vec![Rename::new(r"^fc_sex\.", "classifier.").unwrap()];
+    let all = normalize(&dict, &NameOptions { renames, ..NameOptions::default() }).unwrap();
+    assert_eq!(names(&all)[2..], ["classifier.weight", "classifier.bias", "scale"]);
+    let dropped: Vec<&str> = all.dropped.iter().map(|dropped| dropped.name.as_str()).collect();
+    assert_eq!(dropped, ["fc_disease.weight", "fc_disease.bias"]);
+    assert_eq!(all.tensors[2].original, "fc_sex.weight");
+}
+
+#[test]
+fn a_refusal_names_the_tensor_and_the_way_out() {
+    let name = "features.dense_block_layer_0.bottle_neck_layer_0.bottle_neck.0.weight";
+    let dict = dict(&[("conv1.weight", &[4, 3, 3, 3]), (name, &[4])]);
+    match plain(&dict).err() {
+        Some(error @ CheckpointError::Refused { .. }) => {
+            let words = error.to_string();
+            for part in ["weiaicunzai", name, "no ReLU", "keep running this one in Python"] {
+                assert!(words.contains(part), "{part}: {words}");
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_permutation_that_fits_no_block_is_an_error() {
+    let dict = dict(&[
+        ("conv1.weight", &[4, 3, 3, 3]),
+        ("dense1.0.bn1.weight", &[4]),
+        ("dense1.0.conv2.weight", &[2, 8, 3, 3]),
+        ("trans1.bn.weight", &[7]),
+    ]);
+    match plain(&dict).err() {
+        Some(CheckpointError::Contradiction { name, .. }) => {
+            assert_eq!(name, "features.transition1.norm.weight")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn contrastive_training_leaves_the_query_networks_backbone() {
+    let all: &[(&str, &[i64])] = &[
+        ("module.encoder_q.features.conv0.weight", &[4, 3, 7, 7]),
+        ("module.encoder_q.features.norm5.weight", &[6]),
+        ("module.encoder_q.classifier.0.weight", &[6, 6]),
+        ("module.encoder_q.classifier.2.weight", &[3, 6]),
+        ("module.encoder_k.features.conv0.weight", &[4, 3, 7, 7]),
+        ("module.encoder_k.classifier.2.weight", &[3, 6]),
+        ("module.queue", &[3, 8]),
+        ("module.queue_ptr", &[1]),
+    ];
+    let dict = dict(all);
+    let normalized = plain(&dict).unwrap();
+    assert_eq!(names(&normalized), ["features.conv0.weight", "features.norm5.weight"]);
+    assert_eq!(normalized.stripped_prefix.as_deref(), Some("module.encoder_q."));
+    assert_eq!((normalized.origin().as_deref(), normalized.dropped.len()), (Some("MoCo"), 6));
+    assert!(normalized.notes()[0].contains("backbone alone"));
+    // The other copy can still be asked for.
+    let options = NameOptions { prefix: Some("module.encoder_k".to_string()), ..NameOptions::default() };
+    assert_eq!(names(&normalize(&dict, &options).unwrap()), ["features.conv0.weight", "classifier.2.weight"]);
 }

@@ -12,13 +12,8 @@ use std::collections::HashMap;
 /// Reads one pickle from the start of `bytes` and says how long it is; what follows is not looked at. `base` is where
 /// `bytes` lies in the file, for the offsets in errors.
 pub(in crate::checkpoint) fn parse(bytes: &[u8], base: u64) -> Result<(Tree<'_>, usize), ReadError> {
-    let mut machine = Machine {
-        tree: Tree { nodes: Vec::new(), root: NodeId(0) },
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: HashMap::new(),
-        at: base,
-    };
+    let mut machine =
+        Machine { tree: Tree::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), at: base };
     let mut cursor = Cursor::new(bytes, base);
     for _ in 0..limits::OPCODES {
         machine.at = cursor.at(cursor.position);

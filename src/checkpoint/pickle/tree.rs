@@ -1,10 +1,14 @@
 //! The inert tree a pickle is read into.
 //!
 //! Nodes lie in one vector and name each other by index: what a pickle shares is shared, what contains itself is a cycle
-//! of indices and no leak, and dropping the deepest nesting is dropping a vector.
+//! of indices and no leak, and dropping the deepest nesting is dropping a vector. Whoever walks it spends steps of a budget
+//! in proportion to its size, so that sharing cannot make a short pickle a long walk.
 
+use super::limits;
+use crate::checkpoint::read_error::ReadError;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashSet};
 
 /// A node's place in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,9 +28,10 @@ impl Global<'_> {
     }
 }
 
+/// For people: control characters are escaped, as terminals take some of them for commands.
 impl std::fmt::Display for Global<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.module, self.name)
+        write!(f, "{}.{}", self.module.escape_debug(), self.name.escape_debug())
     }
 }
 
@@ -84,9 +89,36 @@ pub(in crate::checkpoint) enum Node<'a> {
 pub(in crate::checkpoint) struct Tree<'a> {
     pub(super) nodes: Vec<Node<'a>>,
     pub(super) root: NodeId,
+    /// Values looked at so far.
+    steps: Cell<u64>,
 }
 
 impl<'a> Tree<'a> {
+    pub(super) fn new() -> Self {
+        Tree { nodes: Vec::new(), root: NodeId(0), steps: Cell::new(0) }
+    }
+
+    /// Notes that `count` values are looked at; `false` if that is more than a tree of this size is worth. Whoever
+    /// searches a tree asks [`Tree::check_steps`] at the end, before it believes what it found or did not find.
+    pub(in crate::checkpoint) fn step(&self, count: usize) -> bool {
+        self.steps.set(self.steps.get().saturating_add(count as u64));
+        self.steps.get() <= self.budget()
+    }
+
+    /// [`ReadError::LimitExceeded`] if the walks over this tree were cut short.
+    pub(in crate::checkpoint) fn check_steps(&self) -> Result<(), ReadError> {
+        let (value, max) = (self.steps.get(), self.budget());
+        if value > max {
+            let what = "the number of values looked at, most of them again and again,";
+            return Err(ReadError::LimitExceeded { what, at: 0, value, max });
+        }
+        Ok(())
+    }
+
+    fn budget(&self) -> u64 {
+        limits::FREE_STEPS + limits::STEPS_A_VALUE * self.nodes.len() as u64
+    }
+
     /// The object that was pickled.
     pub(in crate::checkpoint) fn root(&self) -> NodeId {
         self.root
@@ -176,21 +208,26 @@ impl<'a> Tree<'a> {
     }
 
     /// The pairs of a dictionary or of an object that is one: `OrderedDict` and its kin, or an instance that items were
-    /// put into. A function's result with items is none: what the function returns is unknown.
+    /// put into. A function's result with items is none: what the function returns is unknown. `None` as well once the
+    /// budget is spent ([`Tree::step`]).
     pub(in crate::checkpoint) fn entries(&self, id: NodeId) -> Option<Cow<'_, [(NodeId, NodeId)]>> {
         match self.node(id) {
-            Node::Dict(items) => Some(Cow::Borrowed(items)),
+            Node::Dict(items) => self.step(1 + items.len()).then_some(Cow::Borrowed(items)),
             Node::Object(object) => {
+                if !self.step(1 + object.items.len()) {
+                    return None;
+                }
                 let known = self.callee(object).is_some_and(is_mapping);
                 if !known && (object.how == How::Function || object.items.is_empty()) {
                     return None;
                 }
-                // Python 2 writes OrderedDict as a call with a list of [key, value] lists.
+                // Python 2 writes OrderedDict as a call with a list of [key, value] lists; a defaultdict's first argument
+                // is what makes its values.
                 let mut pairs = Vec::new();
-                for argument in self.arguments(object).iter().filter(|_| known) {
+                for argument in self.arguments(object).iter().take(2).filter(|_| known) {
                     match self.node(*argument) {
-                        Node::Dict(items) => pairs.extend_from_slice(items),
-                        Node::List(list) => {
+                        Node::Dict(items) if self.step(items.len()) => pairs.extend_from_slice(items),
+                        Node::List(list) if self.step(list.len()) => {
                             for pair in list {
                                 if let Some([key, value]) = self.sequence(*pair) {
                                     pairs.push((*key, *value));
@@ -224,14 +261,23 @@ impl<'a> Tree<'a> {
     }
 
     /// Names of all classes and functions, sorted.
-    pub(in crate::checkpoint) fn globals(&self) -> BTreeSet<String> {
-        self.nodes
-            .iter()
-            .filter_map(|node| match node {
-                Node::Global(global) => Some(global.to_string()),
-                _ => None,
-            })
-            .collect()
+    ///
+    /// # Errors
+    /// [`ReadError::LimitExceeded`] if they are more than any training script names.
+    pub(in crate::checkpoint) fn globals(&self) -> Result<BTreeSet<String>, ReadError> {
+        let mut names = HashSet::new();
+        for node in &self.nodes {
+            let Node::Global(global) = node else { continue };
+            if names.insert((&*global.module, &*global.name)) && names.len() > limits::GLOBALS {
+                return Err(ReadError::LimitExceeded {
+                    what: "the number of classes and functions",
+                    at: 0,
+                    value: names.len() as u64,
+                    max: limits::GLOBALS as u64,
+                });
+            }
+        }
+        Ok(names.into_iter().map(|(module, name)| format!("{module}.{name}")).collect())
     }
 
     /// A few words on a node, for errors.

@@ -3,6 +3,7 @@
 //!
 //! Source: PKWARE's APPNOTE 6.3, sections 4.3 to 4.5; torch's `caffe2/serialize/inline_container.cc`.
 
+use crate::checkpoint::limits;
 use crate::checkpoint::read_error::{MemberProblem, ReadError};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,7 +11,11 @@ use std::ops::Range;
 /// Members of one archive. A DenseNet-201 with its optimizer has 3,025.
 const MAX_MEMBERS: u64 = 65_536;
 /// Bytes of a member's name.
-const MAX_NAME: usize = 1024;
+const MAX_NAME: usize = limits::NAME;
+/// General purpose flags (4.4.4) of encrypted content: plain, strong, with a masked header.
+const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
+/// The flag of content that is a patch for another file.
+const PATCHED: u16 = 1 << 5;
 
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
 const CENTRAL: &[u8; 4] = b"PK\x01\x02";
@@ -37,6 +42,7 @@ pub(in crate::checkpoint) struct Member {
     pub(in crate::checkpoint) name: String,
     pub(in crate::checkpoint) method: Method,
     pub(in crate::checkpoint) encrypted: bool,
+    pub(in crate::checkpoint) patched: bool,
     /// Its bytes in the file, compressed or not.
     pub(in crate::checkpoint) data: Range<usize>,
     /// Its length when inflated.
@@ -73,6 +79,13 @@ impl Directory {
             }
             members.push(member);
             at = next;
+        }
+        // Readers that go by the directory's length, not by the count, would see members here that others do not.
+        if at != end.directory.end {
+            return Err(ReadError::Zip {
+                at: at as u64,
+                problem: "the central directory goes on after its last entry",
+            });
         }
         let directory = Directory { members, by_name };
         directory.refuse_overlap()?;
@@ -148,11 +161,12 @@ fn find_end(bytes: &[u8]) -> Result<End, ReadError> {
         (members, size, offset) = wide;
         limit = at64;
     }
+    // Nothing lies between: readers that find the directory by its end, not by its offset, find the same one.
     let directory = offset
         .checked_add(size)
-        .filter(|end| *end <= limit as u64)
+        .filter(|end| *end == limit as u64)
         .map(|end| offset as usize..end as usize)
-        .ok_or_else(|| broken("the central directory lies past its end record"))?;
+        .ok_or_else(|| broken("the central directory does not lie in front of its end record"))?;
     Ok(End { at, members, directory })
 }
 
@@ -179,6 +193,9 @@ fn read_member(bytes: &[u8], at: usize, directory: &Range<usize>) -> Result<(Mem
     let name_bytes = &tail[..name];
     let name =
         std::str::from_utf8(name_bytes).map_err(|_| broken("a member's name is not UTF-8"))?.to_string();
+    if !is_plain(&name) {
+        return Err(ReadError::Member { member: name, problem: MemberProblem::Path });
+    }
     let mut wide = Zip64 {
         size: u64::from(u32_at(header, 24)),
         compressed: u64::from(u32_at(header, 20)),
@@ -218,9 +235,17 @@ fn read_member(bytes: &[u8], at: usize, directory: &Range<usize>) -> Result<(Mem
         let problem = MemberProblem::StoredSize { compressed: wide.compressed, size: wide.size };
         return Err(ReadError::Member { member: name, problem });
     }
-    let encrypted = u16_at(header, 8) & 1 != 0;
-    let member = Member { name, method, encrypted, data, size: wide.size, header: local_at };
+    let flags = u16_at(header, 8);
+    let (encrypted, patched) = (flags & ENCRYPTED != 0, flags & PATCHED != 0);
+    let member = Member { name, method, encrypted, patched, data, size: wide.size, header: local_at };
     Ok((member, at + 46 + tail.len()))
+}
+
+/// Whether a name stays below the folder an archive is unpacked in, and means the same to everybody. Nothing is unpacked
+/// here; but no honest archive has such names, and people do unpack them.
+fn is_plain(name: &str) -> bool {
+    let folder = name.strip_suffix('/').unwrap_or(name);
+    !name.contains(['\\', '\0']) && folder.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 /// The three numbers that the Zip64 extra field replaces, in its order, where the entry's own are all ones.

@@ -8,6 +8,7 @@ mod tests;
 
 pub(super) use directory::{Directory, Member, Method};
 
+use super::limits;
 use super::read_error::{MemberProblem, ReadError};
 use super::source::Source;
 use super::storage::{inflate, Storage, StorageId, MAX_INFLATED};
@@ -20,10 +21,8 @@ use std::sync::Arc;
 const MAX_VERSION: u64 = 10;
 /// Bytes of records like `version`.
 const MAX_RECORD: u64 = 1024;
-/// Bytes of a deflated `data.pkl`; the stored one is limited by the pickle reader.
+/// Bytes of `data.pkl`; of a deflated one no more than [`inflatable`] either.
 const MAX_PICKLE: u64 = 64 << 20;
-/// All deflated storages of one archive together.
-const MAX_INFLATED_TOTAL: u64 = 4 << 30;
 
 /// An archive with a `<root>/data.pkl`.
 pub(super) struct Archive {
@@ -62,7 +61,7 @@ impl Archive {
     /// The pickled object.
     pub(super) fn pickle(&self) -> Result<Cow<'_, [u8]>, ReadError> {
         let member = self.member("data.pkl").ok_or_else(|| self.missing("data.pkl"))?;
-        content(&self.source, member, MAX_PICKLE)
+        content(&self.source, member, MAX_PICKLE.min(inflatable(self.source.len(), limits::FREE_PICKLE)))
     }
 
     /// The archive's storages.
@@ -96,6 +95,11 @@ impl Archive {
     }
 }
 
+/// How much the deflated members of a file of this length may take together, at least `free`.
+pub(super) fn inflatable(length: usize, free: u64) -> u64 {
+    (length as u64).saturating_mul(limits::INFLATION).max(free)
+}
+
 /// A member's bytes, inflated if need be; its CRC is not looked at, as torch writes zeros there on request.
 pub(super) fn content<'s>(source: &'s Source, member: &Member, max: u64) -> Result<Cow<'s, [u8]>, ReadError> {
     readable(member)?;
@@ -119,6 +123,7 @@ pub(super) fn content<'s>(source: &'s Source, member: &Member, max: u64) -> Resu
 fn readable(member: &Member) -> Result<(), ReadError> {
     let problem = match member.method {
         _ if member.encrypted => MemberProblem::Encrypted,
+        _ if member.patched => MemberProblem::Patched,
         Method::Other(method) => MemberProblem::Compression { method },
         Method::Stored | Method::Deflated => return Ok(()),
     };
@@ -162,7 +167,9 @@ impl ZipStorages<'_> {
             return Ok(Storage::plain(key.to_string(), source.clone(), member.data.clone(), *swapped));
         }
         self.inflated = self.inflated.saturating_add(member.size);
-        for (value, max) in [(member.size, MAX_INFLATED), (self.inflated, MAX_INFLATED_TOTAL)] {
+        for (value, max) in
+            [(member.size, MAX_INFLATED), (self.inflated, inflatable(source.len(), limits::FREE_INFLATION))]
+        {
             if value > max {
                 let at = member.data.start as u64;
                 return Err(ReadError::LimitExceeded {

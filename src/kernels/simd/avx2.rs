@@ -30,6 +30,16 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, lanes: usize) {
+        // SAFETY: the caller's, and see the type.
+        unsafe {
+            let index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes.min(8) as i32), index);
+            _mm256_maskstore_ps(to, mask, self.0)
+        }
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: see the type.
         Avx2(unsafe { _mm256_add_ps(self.0, other.0) })
@@ -67,6 +77,22 @@ impl Vector for Avx2 {
             let positive = _mm256_cmp_ps::<_CMP_NLE_UQ>(z.0, _mm256_setzero_ps());
             _mm256_and_ps(positive, self.0)
         })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // The second operand is the one handed on where either is NaN.
+        // SAFETY: see the type.
+        Avx2(unsafe {
+            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm256_blendv_ps(_mm256_max_ps(self.0, other.0), self.0, nan)
+        })
+    }
+
+    #[inline(always)]
+    fn keep_where_equal(self, a: Self, b: Self) -> Self {
+        // SAFETY: see the type.
+        Avx2(unsafe { _mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_EQ_OQ>(a.0, b.0)) })
     }
 
     #[inline(always)]

@@ -30,6 +30,13 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, lanes: usize) {
+        let mask = (1u32 << lanes.min(16)) - 1;
+        // SAFETY: the caller's, and see the type.
+        unsafe { _mm512_mask_storeu_ps(to, mask as __mmask16, self.0) }
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: see the type.
         Avx512(unsafe { _mm512_add_ps(self.0, other.0) })
@@ -67,6 +74,22 @@ impl Vector for Avx512 {
             let positive = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(z.0, _mm512_setzero_ps());
             _mm512_maskz_mov_ps(positive, self.0)
         })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // The second operand is the one handed on where either is NaN.
+        // SAFETY: see the type.
+        Avx512(unsafe {
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm512_mask_mov_ps(_mm512_max_ps(self.0, other.0), nan, self.0)
+        })
+    }
+
+    #[inline(always)]
+    fn keep_where_equal(self, a: Self, b: Self) -> Self {
+        // SAFETY: see the type.
+        Avx512(unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a.0, b.0), self.0) })
     }
 
     #[inline(always)]

@@ -26,6 +26,11 @@ pub trait Vector: Copy + Send + Sync + 'static {
     /// # Safety
     /// [`Self::LANES`] f32 can be written at `to`, at any alignment.
     unsafe fn store(self, to: *mut f32);
+    /// The first `lanes` lanes; all of them if `lanes` is more.
+    ///
+    /// # Safety
+    /// min(`lanes`, [`Self::LANES`]) f32 can be written at `to`, at any alignment.
+    unsafe fn store_first(self, to: *mut f32, lanes: usize);
     /// Lane by lane.
     fn add(self, other: Self) -> Self;
     /// Lane by lane.
@@ -38,6 +43,10 @@ pub trait Vector: Copy + Send + Sync + 'static {
     fn relu(self) -> Self;
     /// `self` where `z` > 0 (or NaN), else 0: the backward of `relu`, as PyTorch's `threshold_backward` has it.
     fn keep_where_positive(self, z: Self) -> Self;
+    /// max(self, other); NaN where either is.
+    fn max(self, other: Self) -> Self;
+    /// `self` where `a` = `b`, else 0.
+    fn keep_where_equal(self, a: Self, b: Self) -> Self;
     /// Asks for the cache line at `at` (into the second level); any address will do.
     fn prefetch(at: *const f32);
     /// Runs a kernel as a function of its own (not inlined into the caller) with this vector's instructions.

@@ -36,6 +36,14 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, lanes: usize) {
+        for (i, lane) in self.0.into_iter().enumerate().take(lanes) {
+            // SAFETY: the caller's.
+            unsafe { to.add(i).write(lane) }
+        }
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
     }
@@ -64,6 +72,16 @@ impl Vector for Portable {
     #[inline(always)]
     fn keep_where_positive(self, z: Self) -> Self {
         self.zip(z, |x, z| if z <= 0.0 { 0.0 } else { x })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b || a.is_nan() { a } else { b })
+    }
+
+    #[inline(always)]
+    fn keep_where_equal(self, a: Self, b: Self) -> Self {
+        Portable(from_fn(|i| if a.0[i] == b.0[i] { self.0[i] } else { 0.0 }))
     }
 
     #[inline(always)]

@@ -133,15 +133,18 @@ fn a_misspelt_name_is_recognized() {
 
 #[test]
 fn another_beginning_of_the_names_is_recognized() {
-    let source = renamed(&random_state(25, 7), |name| Some(name.replace("features.", "0.0.")));
+    let source = renamed(&random_state(25, 7), |name| Some(name.replace("transition1.", "squeeze1.")));
     let (report, words) = mismatch(&targets(), &source);
-    let (found, wanted) = ("0.0.".to_string(), "features.".to_string());
+    let (found, wanted) = ("features.squeeze1.".to_string(), "features.transition1.".to_string());
     let features = targets()
         .iter()
-        .filter(|(name, _)| name.starts_with("features.") && !name.ends_with("tracked"))
+        .filter(|(name, _)| name.starts_with("features.transition1.") && !name.ends_with("tracked"))
         .count();
     assert_eq!(report.hints, [Hint::Rename { found, wanted, fits: features }]);
-    assert!(words.contains("names began with \"features.\" instead of \"0.0.\""), "{words}");
+    assert!(
+        words.contains("names began with \"features.transition1.\" instead of \"features.squeeze1.\""),
+        "{words}"
+    );
 }
 
 #[test]
@@ -195,11 +198,11 @@ fn old_and_new_name_of_one_tensor_are_an_error_naming_both() {
 #[test]
 fn two_networks_in_a_file_must_be_told_apart_by_the_caller() {
     let source = random_state(28, 7);
-    let mut both = renamed(&source, |name| Some(format!("module.encoder_q.{name}")));
-    both.extend(renamed(&source, |name| Some(format!("module.encoder_k.{name}"))));
+    let mut both = renamed(&source, |name| Some(format!("module.student.{name}")));
+    both.extend(renamed(&source, |name| Some(format!("module.teacher.{name}"))));
     match refused(&targets(), &both, &LoadOptions::default()) {
         CheckpointError::AmbiguousPrefix { prefixes } => {
-            assert_eq!(prefixes, ["module.encoder_k.", "module.encoder_q."]);
+            assert_eq!(prefixes, ["module.student.", "module.teacher."]);
         }
         other => panic!("{other:?}"),
     }

@@ -147,3 +147,34 @@ fn a_truncated_picture_is_refused_where_pil_refuses_it_unless_all_pixels_are_the
         println!("{error}");
     }
 }
+
+/// What a fuzzer found: a TIFF of 132 bytes whose one tag claims four million values cost 128 MB before any limit.
+#[test]
+fn a_tiff_that_claims_more_values_than_it_has_bytes_costs_nothing() {
+    let mut bytes = b"II*\0\x08\0\0\0\x09\0".to_vec();
+    let entries: [(u16, u16, u32, u32); 9] = [
+        (0x100, 3, 1, 3),
+        (0x101, 3, 1, 2),
+        (0x102, 3, 1, 16),
+        (0x103, 3, 1, 1),
+        (0x106, 3, 1, 1),
+        (0x111, 4, 1, 8),
+        (0x116, 3, 1, 2),
+        (0x117, 4, 1, 12),
+        (0x11c, 3, 0x3d_0001, 1),
+    ];
+    for (tag, kind, count, value) in entries {
+        bytes.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+        bytes.extend([count.to_le_bytes(), value.to_le_bytes()].concat());
+    }
+    bytes.extend([0; 14]);
+    let used = allocation_counter::measure(|| {
+        let refused = decode(&bytes).unwrap_err();
+        assert!(matches!(refused, TransformError::Truncated { .. }), "{refused}");
+    });
+    assert!(used.bytes_max < 1 << 20, "{} bytes", used.bytes_max);
+    // With a count that is true it is a picture.
+    let count = bytes.len() - 14 - 8;
+    bytes[count..count + 4].copy_from_slice(&1u32.to_le_bytes());
+    assert_eq!(decode(&bytes).unwrap().dimensions(), (3, 2));
+}

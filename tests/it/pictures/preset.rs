@@ -11,6 +11,14 @@ fn presets() -> Vec<ImageClassification> {
         ImageClassification { resize_size: Some(232), ..standard.clone() },
         ImageClassification { resize_size: Some(31), crop_size: Some(48), ..standard.clone() },
         ImageClassification { resize_size: None, ..standard.clone() },
+        ImageClassification { squash: true, ..standard.clone() },
+        ImageClassification { range: [-1024.0, 1024.0], mean: vec![0.0], std: vec![1.0], ..fashion.clone() },
+        ImageClassification {
+            range: [0.0, 255.0],
+            mean: vec![123.675, 116.28, 103.53],
+            std: vec![58.395, 57.12, 57.375],
+            ..standard.clone()
+        },
         ImageClassification { crop_size: None, ..standard.clone() },
         ImageClassification { resize_size: None, crop_size: None, ..fashion.clone() },
         ImageClassification { resize_size: Some(32), crop_size: Some(28), ..fashion },
@@ -67,10 +75,17 @@ fn all_256_levels_normalize_to_torchvisions_bits() {
     ] {
         let preset =
             ImageClassification { resize_size: None, crop_size: None, mean, std, ..Default::default() };
-        let question = json!({ "pictures": pixels, "preset": preset, "output": output });
-        ask("torchvision_preset_of_pixels", question);
-        let want = read_safetensors(&output);
-        assert_same_bits("levels", &preset.apply(&levels).unwrap(), &want["levels"]);
+        for range in [[0.0, 1.0], [0.0, 255.0], [-1024.0, 1024.0]] {
+            let preset = ImageClassification { range, ..preset.clone() };
+            let question = json!({ "pictures": pixels, "preset": preset, "output": output });
+            ask("torchvision_preset_of_pixels", question);
+            let want = read_safetensors(&output);
+            assert_same_bits(
+                &format!("levels in {range:?}"),
+                &preset.apply(&levels).unwrap(),
+                &want["levels"],
+            );
+        }
     }
 }
 
@@ -82,7 +97,10 @@ fn the_defaults_are_torchvisions_and_survive_json() {
     assert_eq!(serde_json::from_value::<ImageClassification>(got.clone()).unwrap(), preset);
     assert_eq!(serde_json::from_value::<ImageClassification>(json!({})).unwrap(), preset);
     let Value::Object(fields) = &mut got else { panic!("an object") };
+    // What torchvision's preset does not have.
     assert_eq!(fields.remove("channels"), Some(json!(3)));
+    assert_eq!(fields.remove("squash"), Some(json!(false)));
+    assert_eq!(fields.remove("range"), Some(json!([0.0, 1.0])));
     // torchvision keeps its two sizes in lists of one.
     for size in ["resize_size", "crop_size"] {
         fields[size] = json!([fields[size]]);
@@ -106,6 +124,9 @@ fn a_senseless_preset_is_refused_by_its_field() {
         ("mean", ImageClassification { channels: 1, ..standard() }),
         ("resize_size", ImageClassification { resize_size: Some(0), ..standard() }),
         ("crop_size", ImageClassification { crop_size: Some(0), ..standard() }),
+        ("range", ImageClassification { range: [1.0, 1.0], ..standard() }),
+        ("range", ImageClassification { range: [0.0, f64::INFINITY], ..standard() }),
+        ("range", ImageClassification { range: [f64::NAN, 1.0], ..standard() }),
         ("antialias", ImageClassification { antialias: false, ..standard() }),
     ] {
         match preset.apply(&picture) {

@@ -1,0 +1,40 @@
+//! What a batch norm needs beside the convolutions: a channel's moments, the norm with its ReLU and the pooling after it,
+//! and the gradients of all that.
+//!
+//! Statistics are two numbers a channel; every kernel here goes over its rows once. Sums over rows are f32 for a few dozen
+//! rows, then f64, so their error does not grow with the batch.
+
+mod gradient;
+mod max_pool;
+mod moments;
+mod pool;
+mod rows;
+
+pub use gradient::{gradient, gradient_in_place, Gradient};
+pub use max_pool::{max_pool, max_pool_backward, MaxPool};
+pub use moments::{copy_moments, moments, Moments};
+pub use pool::{pool, pool_backward, Pool};
+pub use rows::{Rows, RowsMut};
+
+use super::{Level, Threads};
+
+/// What a kernel runs on.
+#[derive(Clone, Copy)]
+pub struct Machine<'a> {
+    /// The instruction set.
+    pub level: Level,
+    /// The threads.
+    pub threads: &'a dyn Threads,
+}
+
+/// A norm over C channels with its statistics put in. Each vector is [`super::padded`]\(C\) long, zero beyond C.
+#[derive(Clone, Copy, Debug)]
+pub struct Affine<'a> {
+    /// γ/√(var + ε).
+    pub scale: &'a [f32],
+    /// β − mean·scale.
+    pub shift: &'a [f32],
+}
+
+#[cfg(test)]
+mod tests;

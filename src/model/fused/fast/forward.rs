@@ -1,0 +1,338 @@
+//! Forward.
+
+use super::scratch::Scratch;
+use super::vectors::{numbers, NormVectors};
+use super::{contiguous, feature_stride, Site};
+use crate::autograd::{f32_slice, Buffer, LibtorchThreads};
+use crate::kernels::conv3x3::{self, Algorithm, Pass};
+use crate::kernels::norm::{self, Affine, Pool};
+use crate::kernels::{conv1x1, padded};
+use crate::model::fused::kept::{output_size, Kept};
+use crate::model::fused::plan::{LayerParameters, Plan, Tail};
+use tch::{Kind, TchError, Tensor};
+
+/// A stage's outputs (the main one; the block's features too where the plan says so) and what its backward needs. With
+/// `keep` off, what a backward pass alone would need is not kept.
+pub(in crate::model::fused) fn forward(
+    plan: &Plan,
+    inputs: &[Tensor],
+    site: Site,
+    scratch: &mut Scratch,
+    keep: bool,
+) -> Result<(Vec<Tensor>, Kept), TchError> {
+    let parameters = &inputs[1..];
+    let total = plan.tail_parameters(parameters).0.numel();
+    let rows = site.rows();
+    let ld = feature_stride(total);
+    scratch.clock.start();
+    let mut features = Buffer::new(&[rows as i64, ld as i64])?;
+    let mut shared = Statistics::new(total);
+
+    let xs = site.size.rows_of(&inputs[0].f_detach()?)?.f_contiguous()?;
+    let first = xs.size()[1] as usize;
+    {
+        let from = norm::Rows::new(f32_slice(&xs).unwrap_or_default(), first);
+        let to = norm::RowsMut::new(features.as_mut_slice(), ld);
+        shared.put(0, &norm::copy_moments(site.norm(), from, to, rows, first));
+    }
+    drop(xs);
+    scratch.clock.lap("input forward");
+
+    let mut pass =
+        Pass1 { plan, site, scratch, ld, features, shared, keep, kept: Vec::new(), masks: Vec::new() };
+    let (mut firsts, mut seconds) = (Vec::new(), Vec::new());
+    for index in 0..plan.layers {
+        let layer = plan.layer(parameters, index);
+        let (first, second) = pass.layer(index, &layer)?;
+        firsts.push(first);
+        seconds.extend(second);
+    }
+    let last = pass.statistics(plan.norm_tail(), total)?;
+    let (gamma, beta, conv) = plan.tail_parameters(parameters);
+    let norm = NormVectors::from_tensors(gamma, beta, &last, plan.norms[plan.norm_tail()].eps);
+    let mut outputs = vec![pass.tail(&norm, conv)?];
+    pass.scratch.clock.lap("tail forward");
+    let features = pass.features.into_tensor();
+    if plan.tap {
+        let channels = features.f_narrow(1, 0, total as i64)?;
+        outputs.push(site.size.image(&channels.f_contiguous()?.f_detach_copy()?)?);
+    }
+    // In training all first norms' statistics are the features': one tensor, which they share.
+    if plan.train {
+        let (mean, var) = (Tensor::from_slice(&pass.shared.mean), Tensor::from_slice(&pass.shared.var));
+        for index in 0..plan.layers {
+            let channels = plan.layer(parameters, index).gamma1.size()[0];
+            firsts[index] = (mean.f_narrow(0, 0, channels)?, var.f_narrow(0, 0, channels)?);
+        }
+        firsts.push((mean, var));
+    } else {
+        firsts.push(last);
+    }
+    firsts.extend(seconds);
+    let parameters = parameters.iter().map(Tensor::shallow_clone).collect();
+    let (bottlenecks, masks) = (pass.kept, pass.masks);
+    Ok((outputs, Kept { parameters, features, statistics: firsts, bottlenecks, masks }))
+}
+
+/// Mean and variance of the features, filled as they come.
+struct Statistics {
+    mean: Vec<f32>,
+    var: Vec<f32>,
+}
+
+impl Statistics {
+    fn new(channels: usize) -> Self {
+        Statistics { mean: vec![0.0; channels], var: vec![0.0; channels] }
+    }
+
+    fn put(&mut self, from: usize, moments: &norm::Moments) {
+        self.mean[from..from + moments.mean.len()].copy_from_slice(&moments.mean);
+        self.var[from..from + moments.var.len()].copy_from_slice(&moments.var);
+    }
+}
+
+struct Pass1<'a> {
+    plan: &'a Plan,
+    site: Site,
+    scratch: &'a mut Scratch,
+    /// From one row of `features` to the next.
+    ld: usize,
+    features: Buffer,
+    shared: Statistics,
+    keep: bool,
+    /// conv1's outputs.
+    kept: Vec<Tensor>,
+    masks: Vec<Tensor>,
+}
+
+impl Pass1<'_> {
+    /// (mean, variance) of the first channels, for a norm that reads them.
+    fn statistics(&self, index: usize, channels: usize) -> Result<(Tensor, Tensor), TchError> {
+        if !self.plan.train {
+            return self.plan.norms[index].running();
+        }
+        let part = |vector: &[f32]| Tensor::from_slice(&vector[..channels]);
+        Ok((part(&self.shared.mean), part(&self.shared.var)))
+    }
+
+    /// Writes a layer's columns. Gives the statistics of its norm1 and norm2.
+    fn layer(
+        &mut self,
+        index: usize,
+        layer: &LayerParameters,
+    ) -> Result<((Tensor, Tensor), Option<(Tensor, Tensor)>), TchError> {
+        let plan = self.plan;
+        let channels = layer.gamma1.numel();
+        let first = self.statistics(plan.norm1(index), channels)?;
+        let norm1 =
+            NormVectors::from_tensors(layer.gamma1, layer.beta1, &first, plan.norms[plan.norm1(index)].eps);
+        let Some(second) = &layer.second else {
+            let width = layer.conv1.size()[0] as usize;
+            self.convolve(None, &norm1, layer.conv1, channels, width)?;
+            self.drop_columns(channels, width)?;
+            self.scratch.clock.lap("conv2 forward");
+            return Ok((first, None));
+        };
+        let width = layer.conv1.size()[0] as usize;
+        let (mut y1, moments) = self.bottleneck(layer, &norm1, width)?;
+        let mut moments = moments;
+        let rate = plan.bottleneck_drop_rate();
+        if rate > 0.0 {
+            let mask = y1.with_tensor(|y1| dropout(&mut y1.f_narrow(1, 0, width as i64)?, rate))?;
+            self.masks.push(mask);
+            moments = norm::moments(
+                self.site.norm(),
+                norm::Rows::new(y1.as_slice(), padded(width)),
+                self.site.rows(),
+                width,
+            );
+        }
+        let state = &plan.norms[plan.norm2(index)];
+        let statistics = match plan.train {
+            true => (Tensor::from_slice(&moments.mean), Tensor::from_slice(&moments.var)),
+            false => state.running()?,
+        };
+        let norm2 = NormVectors::from_tensors(second.gamma2, second.beta2, &statistics, state.eps);
+        let growth = second.conv2.size()[0] as usize;
+        self.convolve(Some((&y1, width)), &norm2, second.conv2, channels, growth)?;
+        self.drop_columns(channels, growth)?;
+        self.scratch.clock.lap("conv2 forward");
+        if self.keep && plan.keeps_bottlenecks() {
+            self.kept.push(y1.into_tensor());
+        }
+        Ok((first, Some(statistics)))
+    }
+
+    /// conv1: [M, B] and its moments.
+    fn bottleneck(
+        &mut self,
+        layer: &LayerParameters,
+        norm1: &NormVectors,
+        width: usize,
+    ) -> Result<(Buffer, norm::Moments), TchError> {
+        let (rows, ldy) = (self.site.rows(), padded(width));
+        let mut y1 = Buffer::new(&[rows as i64, ldy as i64])?;
+        let weight = contiguous(layer.conv1)?;
+        let scratch = &mut *self.scratch;
+        scratch.packed1.pack(&LibtorchThreads, &numbers(&weight), width, layer.gamma1.numel());
+        let (mut sum, mut squares) = (vec![0.0; width], vec![0.0; width]);
+        let of = conv1x1::Forward {
+            rows,
+            x: conv1x1::Rows { data: self.features.as_slice(), stride: self.ld },
+            norm: Some(conv1x1::Affine { scale: &norm1.scale, shift: &norm1.shift }),
+            weight: &scratch.packed1,
+            bias: None,
+            relu: false,
+        };
+        let to = conv1x1::RowsMut { data: y1.as_mut_slice(), stride: ldy };
+        let moments = self.plan.train.then_some(conv1x1::Moments { sum: &mut sum, squares: &mut squares });
+        conv1x1::forward(&LibtorchThreads, &mut scratch.conv1, &of, to, moments);
+        scratch.clock.lap("conv1 forward");
+        let count = rows as f64;
+        let mean: Vec<f64> = sum.iter().map(|sum| sum / count).collect();
+        let var = squares.iter().zip(&mean).map(|(square, mean)| {
+            let var = square / count - mean * mean;
+            // Not max(0): a NaN must stay one.
+            if var < 0.0 {
+                0.0
+            } else {
+                var as f32
+            }
+        });
+        let var = var.collect();
+        Ok((y1, norm::Moments { mean: mean.iter().map(|mean| *mean as f32).collect(), var }))
+    }
+
+    /// The 3×3 convolution from `from` (or the features) to `count` new columns of the features at `at`.
+    fn convolve(
+        &mut self,
+        from: Option<(&Buffer, usize)>,
+        norm: &NormVectors,
+        weight: &Tensor,
+        at: usize,
+        count: usize,
+    ) -> Result<(), TchError> {
+        let (site, scratch, ld) = (self.site, &mut *self.scratch, self.ld);
+        let inputs = from.map_or(at, |(_, width)| width);
+        let weight = contiguous(weight)?;
+        let algorithm = Algorithm::fastest(Pass::Forward, site.pictures(), inputs, count);
+        scratch.packed3.forward(site.conv3(), algorithm, &numbers(&weight), count, inputs);
+        let normed = Some(conv3x3::Norm { scale: &norm.scale, shift: &norm.shift });
+        let (mut mean, mut variance) = (vec![0.0; count], vec![0.0; count]);
+        let moments = conv3x3::Moments { mean: &mut mean, variance: &mut variance };
+        let moments = self.plan.train.then_some(moments);
+        let convolve =
+            |scratch: &mut Scratch, data: &[f32], ld_in: usize, to: &mut [f32], ld: usize, at: usize| {
+                let input = conv3x3::Input {
+                    rows: conv3x3::Rows { data, ld: ld_in, channels: inputs },
+                    norm: normed,
+                };
+                let output = conv3x3::Output { data: to, ld, at, moments };
+                conv3x3::forward(
+                    site.conv3(),
+                    &mut scratch.conv3,
+                    site.pictures(),
+                    input,
+                    &scratch.packed3,
+                    output,
+                );
+            };
+        match from {
+            Some((y1, width)) => {
+                convolve(scratch, y1.as_slice(), padded(width), self.features.as_mut_slice(), ld, at);
+            }
+            // Reads and writes the features: by way of a buffer of its own.
+            None => {
+                let stride = padded(count);
+                let mut columns = Buffer::new(&[site.rows() as i64, stride as i64])?;
+                convolve(scratch, self.features.as_slice(), ld, columns.as_mut_slice(), stride, 0);
+                let columns = columns.into_tensor();
+                self.features.with_tensor(|features| {
+                    let end = padded(at + count).min(ld) - at;
+                    let _ = features.f_narrow(1, at as i64, end as i64)?.f_zero_()?;
+                    let new = columns.f_narrow(1, 0, count as i64)?;
+                    features.f_narrow(1, at as i64, count as i64)?.f_copy_(&new)
+                })?;
+            }
+        }
+        self.shared.put(
+            at,
+            &norm::Moments {
+                mean: mean.iter().map(|x| *x as f32).collect(),
+                var: variance.iter().map(|x| *x as f32).collect(),
+            },
+        );
+        Ok(())
+    }
+
+    /// Dropout on the newest columns, whose moments are then others.
+    fn drop_columns(&mut self, at: usize, count: usize) -> Result<(), TchError> {
+        let rate = self.plan.drop_rate;
+        if rate == 0.0 {
+            return Ok(());
+        }
+        let mask = self
+            .features
+            .with_tensor(|features| dropout(&mut features.f_narrow(1, at as i64, count as i64)?, rate))?;
+        self.masks.push(mask);
+        let columns = norm::Rows::new(&self.features.as_slice()[at..], self.ld);
+        self.shared.put(at, &norm::moments(self.site.norm(), columns, self.site.rows(), count));
+        Ok(())
+    }
+
+    fn tail(&mut self, norm: &NormVectors, conv: Option<&Tensor>) -> Result<Tensor, TchError> {
+        let (site, channels) = (self.site, self.shared.mean.len());
+        let affine = Affine { scale: &norm.scale, shift: &norm.shift };
+        let xs = norm::Rows::new(self.features.as_slice(), self.ld);
+        let pool = tail_pool(self.plan.tail, site, channels);
+        let windows = pool.windows();
+        let Some(conv) = conv else {
+            let mut output = Buffer::new(&[windows as i64, channels as i64])?;
+            norm::pool(site.norm(), pool, affine, xs, norm::RowsMut::new(output.as_mut_slice(), channels));
+            let output = output.into_tensor();
+            return match self.plan.tail {
+                Tail::Pool => Ok(output),
+                _ => site.size.image(&output),
+            };
+        };
+        let scratch = &mut *self.scratch;
+        let (width, outputs) = (padded(channels), conv.size()[0] as usize);
+        let pooled = scratch.pooled.take(windows * width);
+        norm::pool(site.norm(), pool, affine, xs, norm::RowsMut::new(pooled, width));
+        scratch.packed1.pack(&LibtorchThreads, &numbers(&contiguous(conv)?), outputs, channels);
+        let of = conv1x1::Forward {
+            rows: windows,
+            x: conv1x1::Rows { data: pooled, stride: width },
+            norm: None,
+            weight: &scratch.packed1,
+            bias: None,
+            relu: false,
+        };
+        let stride = padded(outputs);
+        let mut output = Buffer::new(&[windows as i64, stride as i64])?;
+        let to = conv1x1::RowsMut { data: output.as_mut_slice(), stride };
+        conv1x1::forward(&LibtorchThreads, &mut scratch.conv1, &of, to, None);
+        let output = output.into_tensor().f_narrow(1, 0, outputs as i64)?.f_contiguous()?;
+        output_size(Tail::Transition, site.size).image(&output)
+    }
+}
+
+/// The pooling of a stage's end.
+pub(super) fn tail_pool(tail: Tail, site: Site, channels: usize) -> Pool {
+    let pictures = site.pictures();
+    let (n, h, w) = (pictures.count, pictures.height, pictures.width);
+    let (window, relu) = match tail {
+        Tail::Transition => ((2, 2), true),
+        Tail::Pool => ((h, w), true),
+        Tail::Norm => ((1, 1), false),
+    };
+    Pool { n, h, w, window, relu, channels }
+}
+
+/// Dropout in place. Gives its mask.
+fn dropout(columns: &mut Tensor, rate: f64) -> Result<Tensor, TchError> {
+    let (dropped, mask) = columns.f_native_dropout(rate, true)?;
+    columns.f_copy_(&dropped)?;
+    debug_assert_eq!(mask.kind(), Kind::Bool);
+    Ok(mask)
+}

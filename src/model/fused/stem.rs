@@ -1,0 +1,98 @@
+//! The stem's last norm, its ReLU and the max-pooling as one autograd function, on our own kernels.
+//!
+//! Keeps the convolution's output alone, where ATen's operations keep the ReLU's output and int64 indices besides.
+
+use super::fast::{self, NormVectors, Terms};
+use super::kept::Size;
+use super::plan::NormState;
+use crate::autograd::{f32_slice, BoxError, Buffer, Context, Function};
+use crate::kernels::norm::{self, Affine, Gradient, MaxPool};
+use crate::kernels::Level;
+use tch::Tensor;
+
+/// One application: inputs are the convolution's output [N, C, H, W], γ and β.
+pub(super) struct StemEnd {
+    pub norm: NormState,
+    pub train: bool,
+    pub level: Level,
+}
+
+impl StemEnd {
+    fn site(&self, xs: &Tensor) -> (fast::Site, MaxPool) {
+        let size = match xs.size()[..] {
+            [n, _, h, w] => Size { n, h, w },
+            _ => Size { n: 0, h: 0, w: 0 },
+        };
+        let (n, h, w) = (size.n as usize, size.h as usize, size.w as usize);
+        let channels = xs.size().get(1).map_or(0, |channels| *channels as usize);
+        (fast::Site { level: self.level, size }, MaxPool { n, h, w, channels })
+    }
+}
+
+impl Function for StemEnd {
+    const NAME: &'static str = "the fused stem (Memory::Fused, Memory::Minimal)";
+    const TWICE_DIFFERENTIABLE: bool = false;
+
+    fn forward(&mut self, ctx: &mut Context, inputs: &[Tensor]) -> Result<Vec<Tensor>, BoxError> {
+        let (site, pool) = self.site(&inputs[0]);
+        // A view of a channels-last tensor: what is saved is the convolution's output itself.
+        let xs = site.size.rows_of(&inputs[0].f_detach()?)?.f_contiguous()?;
+        let rows = norm::Rows::new(f32_slice(&xs).unwrap_or_default(), pool.channels);
+        let statistics = match self.train {
+            true => {
+                let moments = norm::moments(site.norm(), rows, site.rows(), pool.channels);
+                (Tensor::from_slice(&moments.mean), Tensor::from_slice(&moments.var))
+            }
+            false => self.norm.running()?,
+        };
+        let vectors = NormVectors::from_tensors(&inputs[1], &inputs[2], &statistics, self.norm.eps);
+        let (h, w) = pool.output();
+        let small = Size { h: h as i64, w: w as i64, ..site.size };
+        let mut output = Buffer::new(&[small.rows(), pool.channels as i64])?;
+        let to = norm::RowsMut::new(output.as_mut_slice(), pool.channels);
+        let affine = Affine { scale: &vectors.scale, shift: &vectors.shift };
+        norm::max_pool(site.norm(), pool, affine, rows, to);
+        if self.train {
+            self.norm.move_by(&statistics, site.size.rows())?;
+        }
+        let image = site.size.image(&xs)?;
+        ctx.save_for_backward(&[&image, &inputs[1], &inputs[2], &statistics.0, &statistics.1]);
+        Ok(vec![small.image(&output.into_tensor())?])
+    }
+
+    fn backward(&self, ctx: &Context, grads: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>, BoxError> {
+        let Some(Some(dy)) = grads.first() else { return Ok(vec![None, None, None]) };
+        let xs = ctx.saved(0)?;
+        let (site, pool) = self.site(&xs);
+        let statistics = (ctx.saved(3)?, ctx.saved(4)?);
+        let norm = NormVectors::from_tensors(&ctx.saved(1)?, &ctx.saved(2)?, &statistics, self.norm.eps);
+        let xs = site.size.rows_of(&xs)?.f_contiguous()?;
+        let dy = dy.f_permute([0, 2, 3, 1])?.f_contiguous()?;
+        let rows = |tensor| norm::Rows::new(f32_slice(tensor).unwrap_or_default(), pool.channels);
+        let mut dx = Buffer::new(&[site.size.rows(), pool.channels as i64])?;
+        let (dgamma, dbeta) = norm::max_pool_backward(
+            site.norm(),
+            pool,
+            Affine { scale: &norm.scale, shift: &norm.shift },
+            &norm.mean,
+            rows(&xs),
+            rows(&dy),
+            norm::RowsMut::new(dx.as_mut_slice(), pool.channels),
+        );
+        let dgamma: Vec<f64> =
+            dgamma.iter().zip(&norm.invstd).map(|(sum, invstd)| sum * f64::from(*invstd)).collect();
+        let single =
+            |sums: &[f64]| Tensor::from_slice(&sums.iter().map(|sum| *sum as f32).collect::<Vec<f32>>());
+        let wanted = |at: usize, gradient: Tensor| ctx.needs_input_grad(at).then_some(gradient);
+        let mut input = None;
+        if ctx.needs_input_grad(0) {
+            let Terms { scale, mean, slope, offset } =
+                fast::second_stage(&norm, &dgamma, &dbeta, site.rows(), self.train);
+            let terms = Gradient { scale: &scale, mean: &mean, slope: &slope, offset: &offset };
+            let to = norm::RowsMut::new(dx.as_mut_slice(), pool.channels);
+            norm::gradient_in_place(site.norm(), terms, rows(&xs), to, site.rows(), pool.channels);
+            input = Some(site.size.image(&dx.into_tensor())?);
+        }
+        Ok(vec![input, wanted(1, single(&dgamma)), wanted(2, single(&dbeta))])
+    }
+}
