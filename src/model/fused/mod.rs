@@ -67,7 +67,8 @@ impl Engine {
     pub fn stem(&self, stem: &StemLayers, xs: &Tensor, train: bool) -> Result<Option<Tensor>> {
         let (Some(norm), Some(last)) = (stem.norms.last(), stem.convs.last()) else { return Ok(None) };
         let inputs = [xs, &norm.weight, &norm.bias];
-        let Some(level) = self.kernels.level().filter(|_| stem.pool && fast::takes(inputs)) else {
+        let Some(level) = self.kernels.level().filter(|_| stem.pool && !stem.blur && fast::takes(inputs))
+        else {
             return Ok(None);
         };
         let (mut dense, mut weight) = (xs.shallow_clone(), channels_last(&stem.convs[0].weight)?);
