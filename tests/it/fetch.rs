@@ -429,7 +429,7 @@ fn densenet121() -> Vec<u8> {
         match name.as_str() {
             "classifier.bias" => {
                 data.extend((0..998).flat_map(|class| (class as f32 / 1024.0).to_le_bytes()));
-                data.extend([0x3ffddae2_u32, 0x3f800031].into_iter().flat_map(u32::to_le_bytes));
+                data.extend([0x3ffdaae2_u32, 0x3f800031].into_iter().flat_map(u32::to_le_bytes));
             }
             name => {
                 let value = if name.ends_with("running_var") { 1f32 } else { 0.0 };

@@ -88,6 +88,9 @@ impl Identity {
     pub fn new(expired: bool) -> Identity {
         let (authority_key, key) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
         let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();
+        // Else an unknown authority would be a known one with a wrong signature.
+        let name = format!("authority {}", sha256(&authority_key.public_key_raw()));
+        authority.distinguished_name.push(rcgen::DnType::CommonName, name);
         authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let mut host = rcgen::CertificateParams::new(vec!["localhost".to_string()]).unwrap();
         if expired {

@@ -1,7 +1,7 @@
 //! Files from the network, checked before they take their place.
 //!
-//! One unfinished file a target, shared by all processes and locked by the one that writes ([`partial`]); an attempt
-//! asks for what is missing ([`http`]); attempts at a URL repeat after a pause while there is hope, then comes the next
+//! One unfinished file a target, shared by all processes and locked by the one that writes (`partial.rs`); an attempt
+//! asks for what is missing (`http.rs`); attempts at a URL repeat after a pause while there is hope, then comes the next
 //! URL. Whatever happens, the target is what it was or the whole file with the right SHA-256.
 
 mod error;
