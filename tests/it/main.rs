@@ -10,6 +10,7 @@ mod fused;
 mod loading;
 mod model;
 mod oracle;
+mod parity;
 mod pictures;
 mod predictor;
 mod shapes;
