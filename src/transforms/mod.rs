@@ -31,6 +31,9 @@ pub use resize::{resize, Interpolation};
 /// The most pixels a picture may have, read or made: where Pillow raises `DecompressionBombError`.
 pub const MAX_PIXELS: u64 = 178_956_970;
 
+/// What decodes JPEG files.
+pub const JPEG_DECODER: &str = "zune-jpeg, within a level or two of libjpeg-turbo";
+
 /// Refuses to make a picture of more than [`MAX_PIXELS`].
 fn check_size(width: u32, height: u32) -> Result<()> {
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
