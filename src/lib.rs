@@ -26,9 +26,9 @@
 
 pub mod autograd;
 pub mod checkpoint;
+pub mod export;
 pub mod kernels;
 pub mod measure;
-pub mod export;
 pub mod model;
 pub mod parity;
 pub mod predictor;
