@@ -8,8 +8,10 @@ mod memory;
 mod output;
 mod parity;
 mod pictures;
+mod progress;
 mod reading;
 mod records;
+mod source;
 mod weights;
 
 use anyhow::Result;
@@ -49,10 +51,10 @@ enum Command {
     Weights(weights::Args),
     /// Compare a network's output with what PyTorch saved, to the bit
     Parity(parity::Args),
-    /// What training steps cost on this machine
-    Bench(bench::Args),
     /// Write a network for programs that know nothing of this crate: TorchScript
     Export(export::Args),
+    /// What training steps cost on this machine
+    Bench(bench::Args),
     /// What this machine and this libtorch can do
     Doctor(doctor::Args),
 }
@@ -74,8 +76,8 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Classify(args) => classify::run(args, device()?, output),
         Command::Weights(args) => weights::run(args, output),
         Command::Parity(args) => parity::run(args, device()?, output),
-        Command::Bench(args) => bench::run(args, device()?, output),
         Command::Export(args) => export::run(args, device()?, output),
+        Command::Bench(args) => bench::run(args, device()?, output),
         Command::Doctor(args) => doctor::run(args, cli.global.device, output),
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Error, Result};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 pub struct Output {
@@ -30,6 +30,20 @@ impl Output {
             return Ok(());
         }
         self.record(record, String::new)
+    }
+
+    /// Text that only people get: what `json_record` told line by line.
+    pub fn text(&mut self, text: impl FnOnce() -> String) -> Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        writeln!(io::stdout().lock(), "{}", text())?;
+        Ok(())
+    }
+
+    /// Whether somebody watches who could use a progress bar.
+    pub fn shows_progress(&self) -> bool {
+        !self.json && io::stderr().is_terminal()
     }
 
     /// Something the user should know, which is no result.

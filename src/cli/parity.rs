@@ -3,15 +3,15 @@
 use super::memory::MemoryArg;
 use super::output::Output;
 use super::reading;
+use super::source;
 use anyhow::{bail, Result};
 use densenet::parity::{evaluation, training_step, ParityReport, Reference};
 use densenet::tch::Device;
-use densenet::weights::WeightsSource;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A checkpoint file, or the name of weights that come with the command
+    /// A checkpoint file, or a name from `weights list`, downloaded on first use
     #[arg(long, value_name = "WEIGHTS")]
     weights: String,
     #[command(flatten)]
@@ -36,8 +36,8 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
         bail!("--tolerance is {}, it must be 0 or more", args.tolerance);
     }
     let reference = Reference::open(&args.reference)?;
-    let loaded = WeightsSource::resolve(&args.weights)?
-        .load_with(device, &args.reading.options(args.memory.into()))?;
+    let source = source::weights(&args.weights, None, output)?;
+    let loaded = source.load_with(device, &args.reading.options(args.memory.into()))?;
     let compare = if args.train { training_step } else { evaluation };
     let report = compare(&loaded.network, &reference)?;
     output.record(&report, || text(&report))?;

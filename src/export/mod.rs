@@ -5,6 +5,8 @@
 //! converts; and nothing of a trace says that it holds for other sizes. Here the modules of the network become modules of
 //! the file, under torchvision's names, and the code of their classes is the operations of `model` in evaluation mode,
 //! word for word. Uses `model` and `checkpoint`.
+#![doc = ""]
+#![doc = include_str!("../../docs/deploy.md")]
 
 mod network;
 mod source;

@@ -196,3 +196,24 @@ fn the_command_exports_with_class_names_and_transforms_inside() {
     assert_eq!(again.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&again.stderr).contains("--force"));
 }
+
+/// docs/deploy.md's first block of Python, word for word.
+#[test]
+fn the_python_client_in_the_documentation_names_a_picture() {
+    let folder = scratch();
+    let path = |file: &str| folder.path().join(file).to_str().unwrap().to_string();
+    let documentation = include_str!("../../docs/deploy.md");
+    let client = documentation.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    std::fs::write(path("client.py"), client).unwrap();
+    assert!(densenet(&["export", "--torchscript", &path("m.pt")]).status.success());
+    let python = std::env::var("DENSENET_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/images/bag_1.png");
+    let output = Command::new(python).args([&path("client.py"), &path("m.pt"), picture]).output().unwrap();
+    let ours = densenet(&["classify", picture, "--top-k", "1"]);
+    let ours = String::from_utf8(ours.stdout).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.starts_with("Bag ") && ours.trim_end().ends_with(said.trim_end()),
+        "{said}, {ours}, {output:?}"
+    );
+}
