@@ -244,7 +244,7 @@ fn a_training_pass_before_the_backward_of_an_evaluation_pass_changes_nothing() {
             let network = network(&reference, memory);
             let logits = network.try_forward(&reference.input, false).unwrap();
             if between {
-                let _ = no_grad(|| network.try_forward(&reference.input, true)).unwrap();
+                no_grad(|| network.try_forward(&reference.input, true)).unwrap();
             }
             logits.cross_entropy_for_logits(&reference.target).backward();
             gradients(&network)
@@ -268,9 +268,12 @@ fn autocast_takes_the_aten_path_and_is_as_near_to_f64_as_in_exact_mode() {
         loss.backward();
         gradients(&network)
     };
-    let standard = error_of_all(&run(Memory::Standard), reference.double());
+    let mut want: Step =
+        reference.double().iter().map(|(key, tensor)| (key.clone(), tensor.shallow_clone())).collect();
+    want.remove("grad.input");
+    let standard = error_of_all(&run(Memory::Standard), &want);
     for memory in BOTH {
-        let ours = error_of_all(&run(memory), reference.double());
+        let ours = error_of_all(&run(memory), &want);
         assert!(ours < 1.3 * standard, "{memory:?}: {ours:e}, in exact mode {standard:e}");
     }
 }
