@@ -1,4 +1,5 @@
-//! From a checkpoint file to a ready network: `WeightsSource::load` against `torch.load` + `load_state_dict`.
+//! From a checkpoint file to a ready network: `WeightsSource::load` against `torch.load` + `load_state_dict`; and to names
+//! and shapes alone: `StateDict::open` and what `weights inspect` does with it, against the least that `torch.load` can do.
 //!
 //! ```text
 //! cargo bench --bench loading -- --arch densenet161 --rounds 15
@@ -11,7 +12,7 @@ mod peer;
 
 use anyhow::{bail, Context, Result};
 use clap::Parser;
-use densenet::checkpoint::StateDict;
+use densenet::checkpoint::{self, NameOptions, StateDict};
 use densenet::tch::Device;
 use densenet::weights::WeightsSource;
 use densenet::{runtime, Arch};
@@ -43,19 +44,24 @@ struct Args {
 
 /// The row that ratios refer to: the file into a network that is already there.
 const REFERENCE: &str = "PyTorch: torch.load, load_state_dict";
+/// The row that ratios of names and shapes alone refer to.
+const LOAD_ALONE: &str = "PyTorch: torch.load alone";
 
 /// Name, and what `load` of peer.py is told.
-const PYTORCH: [(&str, &str); 4] = [
+const PYTORCH: [(&str, &str); 5] = [
     (REFERENCE, "built"),
-    ("PyTorch: torch.load alone", "nothing"),
+    (LOAD_ALONE, "nothing"),
     ("PyTorch: and a new network first", "fresh"),
     ("PyTorch: and a new network on meta, assign", "meta"),
+    // Mapped where that is possible (zip), else without copying to any device: no option reads less.
+    ("PyTorch: names, dtypes, shapes alone", "names"),
 ];
-/// Name, whether memory is kept, whether only names, dtypes and shapes are read.
-const DENSENET: [(&str, bool, bool); 3] = [
-    ("densenet: a new network, filled", false, false),
-    ("densenet: the same, memory kept", true, false),
-    ("densenet: names, dtypes, shapes alone", false, true),
+/// Name, whether memory is kept, what is asked.
+const DENSENET: [(&str, bool, &str); 4] = [
+    ("densenet: a new network, filled", false, "load"),
+    ("densenet: the same, memory kept", true, "load"),
+    ("densenet: names, dtypes, shapes alone", false, "names"),
+    ("densenet: and the configuration (inspect)", false, "inspect"),
 ];
 
 fn main() -> Result<()> {
@@ -86,10 +92,10 @@ fn compare(args: &Args, threads: usize, path: &Path, format: &str) -> Result<()>
         let run = json!({ "command": "load", "arch": arch, "path": path, "into": into });
         participants.push(Participant { name: name.to_string(), peer, run });
     }
-    for (name, keep, names_only) in DENSENET {
+    for (name, keep, command) in DENSENET {
         let mut peer = Peer::this_binary(name)?;
         peer.ask(&json!({ "command": "prepare", "threads": threads, "keep_freed_memory": keep }))?;
-        let run = json!({ "command": if names_only { "names" } else { "load" }, "path": path });
+        let run = json!({ "command": command, "path": path });
         participants.push(Participant { name: name.to_string(), peer, run });
     }
     in_turn(&mut participants, 2)?;
@@ -113,7 +119,14 @@ fn compare(args: &Args, threads: usize, path: &Path, format: &str) -> Result<()>
         }
         rows.push(row);
     }
-    let reference = rows.iter().position(|row| row.name == REFERENCE).context("no reference")?;
+    let place = |name| rows.iter().position(|row| row.name == name).context("no such row");
+    let reference = place(REFERENCE)?;
+    let load_alone = rows[place(LOAD_ALONE)?].figures.clone();
+    for row in rows.iter_mut().filter(|row| row.name.contains("names") || row.name.contains("inspect")) {
+        let ratio = table::ratio(&row.figures, &load_alone);
+        row.note = format!("{ratio:.4} of torch.load alone");
+        row.fields.insert("ratio_to_torch_load".into(), ratio.into());
+    }
     let megabytes = std::fs::metadata(path)?.len() as f64 / 1e6;
     if !args.json {
         println!(
@@ -153,6 +166,13 @@ fn answer(command: &str, question: &Value) -> Result<Value> {
             let dict = StateDict::open(path)?;
             let seconds = start.elapsed();
             drop(dict);
+            seconds
+        }
+        "inspect" => {
+            let dict = StateDict::open(path)?;
+            let config = checkpoint::infer(&checkpoint::normalize(&dict, &NameOptions::default())?)?;
+            let seconds = start.elapsed();
+            drop((config, dict));
             seconds
         }
         _ => bail!("unknown command {command}"),

@@ -107,12 +107,16 @@ def prepare_loading(arch, threads):
 @command
 def load(arch, path, into):
     """Seconds until the network is ready. `into`: the network already there, a fresh one, a fresh one without memory of
-    its own that takes the file's tensors over, or nothing (torch.load alone)."""
+    its own that takes the file's tensors over, nothing (torch.load alone), or only names and shapes."""
     import torch
     import torchvision
 
     start = time.perf_counter()
-    state = torch.load(path, weights_only=True)
+    if into == "names":
+        zipped = torch.serialization._is_zipfile(open(path, "rb"))
+        state = torch.load(path, weights_only=True, mmap=True) if zipped else torch.load(path, weights_only=True, map_location="meta")
+    else:
+        state = torch.load(path, weights_only=True)
     loaded = time.perf_counter()
     if into == "built":
         model.load_state_dict(torchvision_names(state))
@@ -122,7 +126,7 @@ def load(arch, path, into):
         with torch.device("meta"):
             fresh = getattr(torchvision.models, arch)()
         fresh.load_state_dict(torchvision_names(state), assign=True)
-    elif into != "nothing":
+    elif into not in ["nothing", "names"]:
         raise ValueError(into)
     end = time.perf_counter()
     return {"seconds": end - start, "torch_load_seconds": loaded - start}

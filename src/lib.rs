@@ -44,6 +44,16 @@ pub use predictor::Predictor;
 /// The `tch` this crate is built on, for dependents that need the same version.
 pub use tch;
 
+/// Longer texts, as they stand in the repository's `docs/`.
+pub mod guide {
+    #[doc = include_str!("../docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("../docs/checkpoints.md")]
+    pub mod checkpoints {}
+    #[doc = include_str!("../docs/security.md")]
+    pub mod security {}
+}
+
 /// Runs the code in README.md as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -60,6 +60,7 @@ pub fn median(figures: &[f64]) -> f64 {
     }
 }
 
-fn ratio(figures: &[f64], reference: &[f64]) -> f64 {
+/// The median of the ratios within each round.
+pub fn ratio(figures: &[f64], reference: &[f64]) -> f64 {
     median(&figures.iter().zip(reference).map(|(figure, reference)| figure / reference).collect::<Vec<_>>())
 }

@@ -11,6 +11,8 @@ pub const INFLATED: u64 = 200 << 20;
 const A_BYTE: u64 = 512;
 /// Tensors together larger than this are not copied out: that costs time and finds nothing.
 const COPIED: usize = 1 << 16;
+/// What the WebP decoder makes room for before it reads: a partition, whose length has 24 bits.
+const PARTITION: u64 = 16 << 20;
 /// The largest picture decoded.
 const PIXELS: u64 = 1 << 16;
 
@@ -39,7 +41,7 @@ pub fn picture(bytes: &[u8]) {
     let used = allocation_counter::measure(|| {
         let _ = options.decode(bytes);
     });
-    hold(bytes, used.bytes_max, 48 * PIXELS);
+    hold(bytes, used.bytes_max, 48 * PIXELS + PARTITION);
 }
 
 #[track_caller]

@@ -49,6 +49,14 @@ pub(super) struct Callbacks {
     pub(super) drop_error: unsafe extern "C" fn(*mut c_void),
 }
 
+/// shim.cpp's `Recipe`.
+#[repr(C)]
+pub(super) struct Recipe {
+    pub(super) make: unsafe extern "C" fn(state: *mut c_void, out: *mut *mut C_tensor) -> Raised,
+    pub(super) drop_state: unsafe extern "C" fn(*mut c_void),
+    pub(super) drop_error: unsafe extern "C" fn(*mut c_void),
+}
+
 /// shim.cpp's `Autocast`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +126,20 @@ extern "C" {
         results: *mut *mut C_tensor,
         failure: *mut Failure,
     ) -> i32;
+    pub(super) fn dn_kept_replace(
+        output: *const C_tensor,
+        which: i32,
+        recipe: *const Recipe,
+        state: *mut c_void,
+        replaced: *mut bool,
+        failure: *mut Failure,
+    ) -> i32;
+    pub(super) fn dn_batch_statistics(
+        output: *const C_tensor,
+        results: *mut *mut C_tensor,
+        failure: *mut Failure,
+    ) -> i32;
+    pub(super) fn dn_version(tensor: *const C_tensor, version: *mut i64, failure: *mut Failure) -> i32;
     pub(super) fn dn_convolution_backward(
         grad: *const C_tensor,
         input: *const C_tensor,

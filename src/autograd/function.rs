@@ -176,7 +176,7 @@ impl Drop for Node {
 }
 
 /// Errors of the context keep their type on the way through a function's `?`.
-fn failed(function: &'static str, pass: Pass, source: BoxError) -> AutogradError {
+pub(super) fn failed(function: &'static str, pass: Pass, source: BoxError) -> AutogradError {
     match source.downcast::<AutogradError>() {
         Ok(own) => match *own {
             error @ (AutogradError::SavedTensorChanged { .. }

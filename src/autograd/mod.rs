@@ -19,6 +19,7 @@ mod function;
 mod gradcheck;
 mod memory;
 mod ops;
+mod recompute;
 mod slices;
 mod threads;
 
@@ -30,5 +31,6 @@ pub use function::{apply, Function};
 pub use gradcheck::{gradcheck, Tolerance};
 pub use memory::{count_cpu_memory, MemoryCount};
 pub use ops::{convolution_backward, native_batch_norm_backward, BatchNorm, Convolution};
+pub(crate) use recompute::{batch_statistics, make_again, Kept, Snapshot};
 pub(crate) use slices::{f32_slice, Buffer};
 pub use threads::{num_threads, parallel_for, LibtorchThreads};

@@ -16,6 +16,7 @@
 #include <ATen/ops/native_batch_norm_backward.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/generated/Functions.h>
 
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
@@ -78,6 +79,15 @@ struct Callbacks {
   void (*drop_error)(void *error);
 };
 
+// What libtorch's own nodes keep for backward and can be made again.
+enum Kept : int32_t { kConvolutionInput = 0, kReluResult = 1, kBatchNormInput = 2 };
+
+struct Recipe {
+  Raised (*make)(void *state, Tensor **out); // a tensor, owned
+  void (*drop_state)(void *state);
+  void (*drop_error)(void *error);
+};
+
 namespace {
 
 // ------------------------------------------------------------------------------------------------------------- failures
@@ -86,8 +96,7 @@ namespace {
 // it on the Rust side takes the error out, and the last reference drops one that nobody took.
 class RustException final : public std::exception {
 public:
-  RustException(Raised raised, const Callbacks &callbacks)
-      : shared_(std::make_shared<Shared>(raised, callbacks.drop_error)) {}
+  RustException(Raised raised, void (*drop)(void *)) : shared_(std::make_shared<Shared>(raised, drop)) {}
   const char *what() const noexcept override { return shared_->message.c_str(); }
   void *take() const noexcept { return shared_->error.exchange(nullptr); }
 
@@ -174,7 +183,7 @@ public:
 
 private:
   variable_list apply(variable_list &&) override {
-    throw RustException(callbacks_.differentiated_twice(function_), callbacks_);
+    throw RustException(callbacks_.differentiated_twice(function_), callbacks_.drop_error);
   }
   Name function_;
   Callbacks callbacks_;
@@ -261,7 +270,7 @@ private:
   variable_list apply(variable_list &&grads) override {
     // A backward that runs this same node again on this thread would wait for itself.
     if (running_.load() == std::this_thread::get_id())
-      throw RustException(callbacks_.reentered(function_), callbacks_);
+      throw RustException(callbacks_.reentered(function_), callbacks_.drop_error);
     std::lock_guard<std::mutex> lock(mutex_);
     struct Running {
       explicit Running(std::atomic<std::thread::id> &slot) : slot(slot) { slot = std::this_thread::get_id(); }
@@ -283,7 +292,7 @@ private:
     std::vector<Tensor *> out(num_outputs(), nullptr);
     const Raised raised = callbacks_.backward(state_, this, in.data(), in.size(), out.data(), out.size());
     if (raised.error)
-      throw RustException(raised, callbacks_);
+      throw RustException(raised, callbacks_.drop_error);
     variable_list results(out.size());
     for (size_t i = 0; i < out.size(); ++i)
       if (const std::unique_ptr<Tensor> owned{out[i]})
@@ -314,6 +323,60 @@ private:
   bool released_ = false;
   std::atomic<std::thread::id> running_{std::thread::id()};
 };
+
+// -------------------------------------------------------------------------------------------------- tensors made again
+
+// Hooks that forget the tensor and ask Rust for it when backward wants it.
+class RustHooks final : public torch::autograd::SavedVariableHooks {
+public:
+  RustHooks(const Recipe &recipe, void *state) : recipe_(recipe), state_(state) {}
+  RustHooks(const RustHooks &) = delete;
+  RustHooks &operator=(const RustHooks &) = delete;
+  ~RustHooks() override { recipe_.drop_state(state_); }
+  void call_pack_hook(const Tensor &) override {}
+  Tensor call_unpack_hook() override {
+    Tensor *made = nullptr;
+    const Raised raised = recipe_.make(state_, &made);
+    if (raised.error)
+      throw RustException(raised, recipe_.drop_error);
+    const std::unique_ptr<Tensor> owned{made};
+    return std::move(*owned);
+  }
+
+private:
+  const Recipe recipe_;
+  void *const state_;
+};
+
+template <typename T> T *node_of(const Tensor &output) { return dynamic_cast<T *>(output.grad_fn().get()); }
+
+// The batch norm behind `output`, or behind the ReLU that `output` is.
+torch::autograd::generated::NativeBatchNormBackward0 *batch_norm_of(const Tensor &output) {
+  using namespace torch::autograd::generated;
+  Node *node = output.grad_fn().get();
+  if (const auto *relu = dynamic_cast<ReluBackward0 *>(node))
+    node = relu->next_edge(0).function.get();
+  return dynamic_cast<NativeBatchNormBackward0 *>(node);
+}
+
+SavedVariable *kept_by(const Tensor &output, Kept which) {
+  using namespace torch::autograd::generated;
+  switch (which) {
+  case kConvolutionInput:
+    if (auto *node = node_of<ConvolutionBackward0>(output))
+      return &node->input_;
+    return nullptr;
+  case kReluResult:
+    if (auto *node = node_of<ReluBackward0>(output))
+      return &node->result_;
+    return nullptr;
+  case kBatchNormInput:
+    if (auto *node = batch_norm_of(output))
+      return &node->input_;
+    return nullptr;
+  }
+  return nullptr;
+}
 
 // ------------------------------------------------------------------------------------------------------------ memory
 
@@ -472,6 +535,44 @@ int32_t dn_grad(Tensor *const *outputs, Tensor *const *grads, size_t count, Tens
                                    tensors_at(grads, count), retain_graph, create_graph, allow_unused),
              results);
   });
+}
+
+// --------------------------------------------------------------------------------------------------- tensors made again
+
+// Frees what the node behind `output` keeps, to be made again by `recipe` with `state` (taken if anything was replaced).
+int32_t dn_kept_replace(const Tensor *output, int32_t which, const Recipe *recipe, void *state, bool *replaced,
+                        Failure *failure) noexcept {
+  *replaced = false;
+  return guarded(failure, [&] {
+    SavedVariable *kept = kept_by(*output, static_cast<Kept>(which));
+    if (!kept)
+      return;
+    // Not kept at all where the gradients asked for do not need it.
+    const auto raw = kept->get_raw_data();
+    if (!raw || !raw->defined())
+      return;
+    auto hooks = std::make_unique<RustHooks>(*recipe, state);
+    *replaced = true;
+    kept->register_hooks(std::move(hooks));
+  });
+}
+
+// The mean and 1/sqrt(variance + eps) that the batch norm behind `output` normalized by; null where no node keeps them.
+int32_t dn_batch_statistics(const Tensor *output, Tensor **results, Failure *failure) noexcept {
+  results[0] = results[1] = nullptr;
+  return guarded(failure, [&] {
+    const auto *node = batch_norm_of(*output);
+    if (!node || !node->training)
+      return;
+    const auto mean = node->result1_.get_raw_data();
+    const auto invstd = node->result2_.get_raw_data();
+    if (mean && invstd && mean->defined() && invstd->defined())
+      give_all({mean->detach(), invstd->detach()}, results);
+  });
+}
+
+int32_t dn_version(const Tensor *tensor, int64_t *version, Failure *failure) noexcept {
+  return guarded(failure, [&] { *version = tensor->_version(); });
 }
 
 // ------------------------------------------------------------------------------------------- operations tch does not bind

@@ -30,3 +30,46 @@ pub(super) fn check(what: &'static str, value: usize, max: usize) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::pickle::limits as pickle;
+
+    fn thousands(number: usize) -> String {
+        let digits = number.to_string();
+        let parts: Vec<&str> =
+            digits.as_bytes().rchunks(3).rev().map(|part| std::str::from_utf8(part).unwrap()).collect();
+        parts.join(",")
+    }
+
+    #[test]
+    fn the_page_on_security_has_these_limits() {
+        let page = include_str!("../../docs/security.md");
+        let (tensors, steps) = (thousands(TENSORS), thousands(pickle::FREE_STEPS as usize));
+        let rows = [
+            format!(
+                "| one pickle | {} MiB, {} opcodes, {} memo entries, {} open marks, {} different classes and functions |",
+                pickle::BYTES >> 20,
+                thousands(pickle::OPCODES),
+                thousands(pickle::MEMO),
+                pickle::MARKS,
+                thousands(pickle::GLOBALS)
+            ),
+            format!("| {} for each value in it, and {steps} |", pickle::STEPS_A_VALUE),
+            format!("path to a state dict | {} bytes |", thousands(NAME)),
+            format!("| tensors of a state dict | {tensors}, their names {} MiB together |", NAMES >> 20),
+            format!("| dimensions of a tensor | {RANK} |"),
+            format!(
+                "| {INFLATION} times the file or {} MiB, a pickle {} MiB; one storage {} GiB |",
+                FREE_INFLATION >> 20,
+                FREE_PICKLE >> 20,
+                crate::checkpoint::storage::MAX_INFLATED >> 30
+            ),
+            format!("| {SHARING} times the storages they share, or {} MiB |", FREE_SHARING >> 20),
+        ];
+        for row in rows {
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+}

@@ -45,6 +45,7 @@ pub use read_error::{MemberProblem, Origin, ReadError};
 pub use report::{Hint, LoadReport, Misshaped};
 pub use rules::{Action, InputPreset, Need, OutputLabels, RenameRule, RENAMES};
 pub use state_dict::{Format, StateDict, TensorView};
+pub(crate) use suggest::distance;
 pub use user_rename::Rename;
 pub(crate) use write::{begin_script, write_atomically, ScriptModule, ScriptSource};
 pub use write::{write, write_pth, write_safetensors, Entry, WriteFormat};

@@ -74,7 +74,7 @@ fn nearest(&(wanted, shape): &Named, unexpected: &[Named]) -> Option<Hint> {
 }
 
 /// Levenshtein's distance: insertions, deletions and substitutions of one character.
-pub(super) fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {

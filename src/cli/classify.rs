@@ -4,11 +4,12 @@ use super::output::Output;
 use super::pictures;
 use super::reading;
 use super::records::{Classified, Unreadable};
+use super::source;
 use anyhow::{bail, Context, Result};
 use densenet::model::{Arch, Memory};
 use densenet::predictor::{Prediction, StreamOptions};
 use densenet::tch::Device;
-use densenet::weights::{imagenet_categories, Outputs, WeightsError, WeightsSource};
+use densenet::weights::{imagenet_categories, Outputs};
 use densenet::Predictor;
 use std::path::PathBuf;
 
@@ -17,8 +18,8 @@ pub struct Args {
     /// Picture files, folders of pictures, or - for a list of files on standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// A checkpoint file, or the name of weights that come with the command (fashion_mnist: ten kinds of clothing, gray,
-    /// 28×28)
+    /// A checkpoint file, or a name from `weights list`, downloaded on first use (fashion_mnist comes with the command:
+    /// ten kinds of clothing, gray, 28×28); imagenet1k_v1 is enough with --arch
     #[arg(long, default_value = "fashion_mnist", value_name = "WEIGHTS")]
     weights: String,
     #[command(flatten)]
@@ -39,7 +40,7 @@ pub struct Args {
 
 pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
     let files = pictures::find(&args.images)?;
-    let predictor = predictor(args, device)?;
+    let predictor = predictor(args, device, output)?;
     if predictor.categories().is_empty() {
         output.note(format_args!(
             "{} has no class names: classes are numbered; --categories names them",
@@ -79,14 +80,13 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
     written
 }
 
-fn predictor(args: &Args, device: Device) -> Result<Predictor> {
-    let source = WeightsSource::resolve(&args.weights)?;
+fn predictor(args: &Args, device: Device, output: &Output) -> Result<Predictor> {
+    let source = source::weights(&args.weights, args.arch, output)?;
     let mut predictor = Predictor::load_with(&source, device, &args.reading.options(Memory::Standard))?;
     if let Some(arch) = args.arch {
-        if predictor.config().arch() != Some(arch) {
-            let found = predictor.config().arch().map_or("another network".into(), |arch| arch.to_string());
-            let (name, wanted) = (source.name(), arch.to_string());
-            return Err(WeightsError::OtherArch { name, found, wanted }.into());
+        let found = predictor.config().arch();
+        if found != Some(arch) {
+            return Err(source.other_arch(found, arch).into());
         }
     }
     if let Some(names) = &args.categories {

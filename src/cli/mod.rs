@@ -8,8 +8,10 @@ mod memory;
 mod output;
 mod parity;
 mod pictures;
+mod progress;
 mod reading;
 mod records;
+mod source;
 mod weights;
 
 use anyhow::Result;

@@ -2,8 +2,9 @@
 
 use anyhow::{Error, Result};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 pub struct Output {
@@ -18,7 +19,7 @@ impl Output {
 
     /// A result: as one line of JSON, or as `text`.
     pub fn record(&mut self, record: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
-        let line = if self.json { serde_json::to_string(record)? } else { text() };
+        let line = if self.json { serde_json::to_string(record)? } else { plain(&text()).into_owned() };
         writeln!(io::stdout().lock(), "{line}")?;
         Ok(())
     }
@@ -37,15 +38,29 @@ impl Output {
         self.record(record, String::new)
     }
 
+    /// Text that only people get: what `json_record` told line by line.
+    pub fn text(&mut self, text: impl FnOnce() -> String) -> Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        writeln!(io::stdout().lock(), "{}", text())?;
+        Ok(())
+    }
+
+    /// Whether somebody watches who could use a progress bar.
+    pub fn shows_progress(&self) -> bool {
+        !self.json && io::stderr().is_terminal()
+    }
+
     /// Something the user should know, which is no result.
     pub fn note(&self, text: impl Display) {
-        eprintln!("{text}");
+        eprintln!("{}", plain(&text.to_string()));
     }
 
     /// One of many items failed: say so, go on, exit with 1 in the end.
     pub fn item_failed(&mut self, error: &dyn std::error::Error) {
         self.failed = true;
-        eprintln!("densenet: {}", chain([error.to_string()].into_iter().chain(causes(error))));
+        eprintln!("densenet: {}", plain(&chain([error.to_string()].into_iter().chain(causes(error)))));
     }
 
     /// The command did what it was asked and the answer is no.
@@ -60,7 +75,7 @@ impl Output {
             Ok(()) => ExitCode::FAILURE,
             Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("densenet: {}", chain(error.chain().map(ToString::to_string)));
+                eprintln!("densenet: {}", plain(&chain(error.chain().map(ToString::to_string))));
                 ExitCode::FAILURE
             }
         }
@@ -74,6 +89,15 @@ pub fn is_closed_pipe(error: &Error) -> bool {
 
 fn causes(error: &dyn std::error::Error) -> impl Iterator<Item = String> + '_ {
     std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string)
+}
+
+/// Names come from files: what a terminal would take for a command is written out. JSON escapes by itself.
+fn plain(text: &str) -> Cow<'_, str> {
+    let command = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(command) {
+        return Cow::Borrowed(text);
+    }
+    text.chars().map(|c| if command(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// One line of an error and its causes; most of ours already end with their cause's words.

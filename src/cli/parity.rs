@@ -3,11 +3,11 @@
 use super::memory::MemoryArg;
 use super::output::Output;
 use super::reading;
+use super::source;
 use anyhow::{bail, Result};
 use densenet::parity::{pipeline, training_step, PageContext, ParityReport, Reference};
 use densenet::runtime;
 use densenet::tch::Device;
-use densenet::weights::WeightsSource;
 use densenet::DenseNet;
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ const SCRIPT: &str = include_str!("../../scripts/make_reference.py");
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A checkpoint file, or the name of weights that come with the command
+    /// A checkpoint file, or a name from `weights list`, downloaded on first use
     #[arg(long, value_name = "WEIGHTS", required_unless_present = "print_script")]
     weights: Option<String>,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub fn run(args: &Args, device: impl FnOnce() -> Result<Device>, output: &mut Ou
         bail!("--tolerance is {}, it must be 0 or more", args.tolerance);
     }
     let reference = Reference::open(path)?;
-    let source = WeightsSource::resolve(weights)?;
+    let source = source::weights(weights, None, output)?;
     let loaded = source.load_with(device()?, &args.reading.options(args.memory.into()))?;
     let transforms = loaded.description.transforms.clone().unwrap_or_default();
     let report = match args.train {

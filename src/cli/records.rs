@@ -3,7 +3,7 @@
 use densenet::checkpoint::{Dropped, Format};
 use densenet::predictor::Prediction;
 use densenet::transforms::ImageClassification;
-use densenet::weights::Outputs;
+use densenet::weights::{Entry, Outputs};
 use densenet::DenseNetConfig;
 use serde::Serialize;
 
@@ -58,6 +58,28 @@ pub struct Initialized<'a> {
     pub config: &'a DenseNetConfig,
     pub seed: i64,
     pub parameters: i64,
+}
+
+#[derive(Serialize)]
+pub struct Listed {
+    #[serde(flatten)]
+    pub entry: &'static Entry,
+    /// `embedded`, `cached`, `damaged` (a file of the name with other content) or `missing`.
+    pub cache: &'static str,
+    pub path: Option<String>,
+}
+
+#[derive(Serialize)]
+pub struct Fetched<'a> {
+    pub name: &'a str,
+    /// Null for weights that are part of the command.
+    pub path: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+pub struct NotFetched<'a> {
+    pub name: &'a str,
+    pub error: &'a str,
 }
 
 #[derive(Serialize)]

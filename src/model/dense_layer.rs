@@ -1,7 +1,8 @@
 //! The layer that gives the network its name.
 
 use super::batch_norm::BatchNorm2d;
-use super::config::{DenseNetConfig, Dropout};
+use super::config::{DenseNetConfig, Dropout, Memory};
+use super::efficient::{self, Forward};
 use super::error::Result;
 use super::init::Init;
 use super::layers::Conv2d;
@@ -23,6 +24,8 @@ pub struct DenseLayer {
     pub drop_rate: f64,
     /// See [`DenseNetConfig::dropout`].
     pub dropout: Dropout,
+    /// Whether training keeps the features alone of the first half, and makes the rest again ([`Memory::Efficient`]).
+    pub memory_efficient: bool,
 }
 
 impl DenseLayer {
@@ -44,7 +47,15 @@ impl DenseLayer {
             }
             None => (Conv2d::new(&(path / "conv1"), in_channels, growth_rate, 3, 1, init)?, None, None),
         };
-        Ok(DenseLayer { norm1, conv1, norm2, conv2, drop_rate: config.drop_rate, dropout: config.dropout })
+        Ok(DenseLayer {
+            norm1,
+            conv1,
+            norm2,
+            conv2,
+            drop_rate: config.drop_rate,
+            dropout: config.dropout,
+            memory_efficient: config.memory == Memory::Efficient,
+        })
     }
 
     /// Earlier features, each [N, C_i, H, W], to the layer's own [N, k, H, W]; same dtype and device.
@@ -52,9 +63,7 @@ impl DenseLayer {
     /// # Errors
     /// [`super::ModelError::OneValuePerChannel`], or libtorch's own.
     pub fn try_forward(&self, features: &[Tensor], train: bool) -> Result<Tensor> {
-        let concatenated = Tensor::f_cat(features, 1)?;
-        let mut xs = self.norm1.try_forward(&concatenated, train)?;
-        let mut xs = self.conv1.try_forward(&xs.f_relu_()?)?;
+        let mut xs = self.bottleneck_input(features, train)?;
         if let (Some(norm2), Some(conv2)) = (&self.norm2, &self.conv2) {
             if self.dropout == Dropout::EveryConvolution {
                 xs = drop(xs, self.drop_rate, train)?;
@@ -63,6 +72,18 @@ impl DenseLayer {
             xs = conv2.try_forward(&xs.f_relu_()?)?;
         }
         drop(xs, self.drop_rate, train)
+    }
+
+    /// torchvision: `bn_function`.
+    fn bottleneck_input(&self, features: &[Tensor], train: bool) -> Result<Tensor> {
+        let concatenated = Tensor::f_cat(features, 1)?;
+        let activated = self.norm1.try_forward(&concatenated, train)?.f_relu_()?;
+        let output = self.conv1.try_forward(&activated)?;
+        if self.memory_efficient {
+            let norm = &self.norm1;
+            efficient::forget(&Forward { features, norm, train, activated: &activated, output: &output })?;
+        }
+        Ok(output)
     }
 }
 

@@ -10,6 +10,7 @@ use super::layers::{Conv2d, Linear};
 use super::stem::StemLayers;
 use super::surgery::Taps;
 use super::transition::Transition;
+use std::time::Duration;
 use tch::{nn, Device, Tensor};
 
 /// torchvision: `DenseNet`.
@@ -221,6 +222,12 @@ impl DenseNet {
     /// kernels alone.
     pub fn set_kernels(&mut self, kernels: Kernels) {
         self.engine.kernels = kernels;
+    }
+
+    /// Where the time of our own kernels' passes went since the last call, part by part, for those who tune them. The first
+    /// call turns the clock on.
+    pub fn fused_profile(&self) -> Vec<(&'static str, Duration)> {
+        self.engine.profile()
     }
 
     /// Where the network's tensors are.

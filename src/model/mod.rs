@@ -16,6 +16,7 @@ mod config;
 mod dense_block;
 mod dense_layer;
 mod densenet;
+mod efficient;
 mod error;
 mod fused;
 mod init;

@@ -17,8 +17,13 @@ pub struct CheckpointCache {
 /// torch.hub's folder: `$TORCH_HOME/hub/checkpoints`, else `$XDG_CACHE_HOME/torch/…`, else `~/.cache/torch/…`.
 ///
 /// `None` if none of these variables and no home is set. Source: `torch.hub._get_torch_home`.
+pub fn checkpoint_cache_folder() -> Option<PathBuf> {
+    checkpoints_folder(|name| std::env::var_os(name), std::env::home_dir())
+}
+
+/// [`checkpoint_cache_folder`], and whether it is there and can be written.
 pub fn checkpoint_cache() -> Option<CheckpointCache> {
-    let path = checkpoints_folder(|name| std::env::var_os(name), std::env::home_dir())?;
+    let path = checkpoint_cache_folder()?;
     let nearest = path.ancestors().find(|folder| folder.exists());
     let writable = nearest.is_some_and(|folder| tempfile::tempfile_in(folder).is_ok());
     Some(CheckpointCache { exists: path.exists(), writable, path })

@@ -24,7 +24,7 @@ mod report;
 mod threads;
 
 pub use allocator::{keep_freed_memory, keeps_freed_memory};
-pub use cache::{checkpoint_cache, CheckpointCache};
+pub use cache::{checkpoint_cache, checkpoint_cache_folder, CheckpointCache};
 pub use device::{device, DeviceSpec};
 pub use device_library::{load_device_libraries, DeviceLibrary, LOAD_CUDA};
 pub use error::{Result, RuntimeError};

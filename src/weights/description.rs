@@ -1,10 +1,11 @@
 //! What is known of weights besides their numbers: from the caller, a sidecar, timm's `config.json`, the family the file
 //! belongs to, its tensors, in this order.
 
-use super::categories::{check_count, imagenet_categories, official_file};
+use super::categories::{check_count, imagenet_categories};
 use super::error::{Result, WeightsError};
 use super::hub::{stem_of, Hub};
 use super::options::{NetworkOptions, Outputs};
+use super::registry::Weights;
 use super::sidecar::Sidecar;
 use crate::checkpoint::{self, InferredStem, InputPreset, Normalized, StateDict};
 use crate::model::{DenseNetConfig, Stem};
@@ -156,11 +157,8 @@ impl Evidence<'_> {
         {
             return hub.categories.clone();
         }
-        if self
-            .path
-            .and_then(official_file)
-            .is_some_and(|arch| *config == DenseNetConfig { memory: config.memory, ..arch.config() })
-        {
+        let official = self.path.and_then(Weights::of_file).and_then(|weights| weights.entry().arch);
+        if official.is_some_and(|arch| *config == DenseNetConfig { memory: config.memory, ..arch.config() }) {
             return imagenet_categories();
         }
         match self.normalized.outputs() {

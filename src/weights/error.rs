@@ -1,5 +1,6 @@
 //! What can go wrong in `weights`.
 
+use super::registry::Weights;
 use crate::checkpoint::CheckpointError;
 use crate::model::{ModelError, Stem};
 use std::path::PathBuf;
@@ -10,13 +11,67 @@ use std::path::PathBuf;
 pub enum WeightsError {
     /// Neither a file nor a name there are weights for.
     #[error(
-        "no weights are called {name:?} and no file has that name; weights that come with the crate: {known}"
+        "no weights are called {name:?} and no file has that name; there are, the nearest first: {nearest}"
     )]
     UnknownName {
         /// What was asked for.
         name: String,
-        /// The names there are.
-        known: String,
+        /// The names there are, the nearest first.
+        nearest: String,
+    },
+    /// A tag, such as `imagenet1k_v1`, without the architecture that completes it.
+    #[error("{tag} is half a name: say densenet121.{tag}, or give --arch where the command takes it")]
+    TagAlone {
+        /// The tag.
+        tag: String,
+    },
+    /// Weights that are not in the cache and may not be downloaded.
+    #[error("{weights} is not in the cache and {reason}: fetch {} by other means and put it at {}", weights.url().unwrap_or_default(), path.display())]
+    NotCached {
+        /// Which weights.
+        weights: Weights,
+        /// Where the file belongs.
+        path: PathBuf,
+        /// Why they are not downloaded.
+        reason: &'static str,
+    },
+    /// A file in the cache has the right name and other content, and no other may be downloaded.
+    #[error("{} is not {weights}: its SHA-256 begins {found}, not {expected}; {reason}: put {} there by other means", path.display(), weights.url().unwrap_or_default())]
+    DamagedCache {
+        /// Which weights.
+        weights: Weights,
+        /// The file.
+        path: PathBuf,
+        /// How its SHA-256 should begin.
+        expected: &'static str,
+        /// How it begins.
+        found: String,
+        /// Why it is not downloaded.
+        reason: &'static str,
+    },
+    /// A file in the cache could not be read.
+    #[error("cannot read {} in the cache: {source}", path.display())]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// Nobody says where downloaded weights are kept.
+    #[error(
+        "no folder for downloaded weights: TORCH_HOME, XDG_CACHE_HOME and HOME are not set; set one of them"
+    )]
+    NoCacheFolder,
+    /// A download failed.
+    #[cfg(feature = "download")]
+    #[error("cannot fetch {weights}: {source}; a file fetched by other means belongs at {}", path.display())]
+    Download {
+        /// Which weights.
+        weights: Weights,
+        /// Where the file belongs.
+        path: PathBuf,
+        /// Why.
+        source: super::download::DownloadError,
     },
     /// Weights that a network of another shape was wanted from.
     #[error("{name} holds {found}, not the {wanted} that was asked for")]

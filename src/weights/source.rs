@@ -1,15 +1,16 @@
 //! From what a person types to a filled network.
 
 use super::description::{Description, Evidence};
-use super::embedded::Embedded;
 use super::error::{Result, WeightsError};
 use super::hub::Hub;
 use super::options::NetworkOptions;
+use super::progress::Progress;
+use super::registry::{names, FetchOptions, Weights};
 use super::sidecar::Sidecar;
 use crate::checkpoint::{
     self, InferredConfig, InferredStem, LoadOptions, LoadReport, Normalized, ReadOptions, StateDict,
 };
-use crate::model::{DenseNet, DenseNetConfig, Init, Stem};
+use crate::model::{Arch, DenseNet, DenseNetConfig, Init, Stem};
 use std::path::PathBuf;
 use tch::{nn, Device};
 
@@ -19,8 +20,10 @@ use tch::{nn, Device};
 pub enum WeightsSource {
     /// A checkpoint file in any of the formats [`StateDict::open`] reads.
     File(PathBuf),
-    /// Part of the crate.
-    Embedded(Embedded),
+    /// Weights with a name; those that are not part of the crate are looked for in the cache and fetched on use.
+    Registry(Weights),
+    /// Weights with a name, and their file, which has been checked.
+    Fetched(Weights, PathBuf),
 }
 
 /// A network filled with weights, and what belongs to them.
@@ -34,35 +37,70 @@ pub struct LoadedNetwork {
 }
 
 impl WeightsSource {
-    /// A name of embedded weights, else an existing file.
+    /// A name of weights (see [`Weights`]), else an existing file.
     ///
     /// # Errors
     /// [`WeightsError::UnknownName`] if it is neither.
     pub fn resolve(text: &str) -> Result<WeightsSource> {
-        if let Some(embedded) = Embedded::ALL.into_iter().find(|embedded| embedded.name() == text) {
-            return Ok(WeightsSource::Embedded(embedded));
+        Self::resolve_for(text, None)
+    }
+
+    /// As [`WeightsSource::resolve`], where `arch` completes a tag (`imagenet1k_v1`, `DEFAULT`) and refuses the names of
+    /// other architectures. What a file holds is not looked at here.
+    ///
+    /// # Errors
+    /// [`WeightsError::UnknownName`], [`WeightsError::TagAlone`], [`WeightsError::OtherArch`].
+    pub fn resolve_for(text: &str, arch: Option<Arch>) -> Result<WeightsSource> {
+        if names::is_tag(text) {
+            let arch = arch.ok_or_else(|| WeightsError::TagAlone { tag: text.to_string() })?;
+            return Weights::for_arch(arch, text).map(WeightsSource::Registry);
+        }
+        if let Some(weights) = names::find(text) {
+            let source = WeightsSource::Registry(weights);
+            return match arch {
+                Some(arch) if weights.entry().arch != Some(arch) => {
+                    Err(source.other_arch(weights.entry().arch, arch))
+                }
+                _ => Ok(source),
+            };
         }
         let path = PathBuf::from(text);
         // A path that cannot be looked at goes on to the reader, which says why.
         if matches!(path.try_exists(), Ok(false)) {
-            let known = Embedded::ALL.map(Embedded::name).join(", ");
-            return Err(WeightsError::UnknownName { name: text.to_string(), known });
+            return Err(names::unknown(text));
         }
         Ok(WeightsSource::File(path))
+    }
+
+    /// The same with its file at hand and checked: the cache's, else downloaded, which `progress` hears of. Files and
+    /// weights that are part of the crate stay as they are.
+    ///
+    /// # Errors
+    /// As [`Weights::fetch`].
+    pub fn fetched(self, options: &FetchOptions, progress: &mut dyn Progress) -> Result<WeightsSource> {
+        match self {
+            WeightsSource::Registry(weights) => Ok(match weights.fetch(options, progress)? {
+                Some(path) => WeightsSource::Fetched(weights, path),
+                None => self,
+            }),
+            other => Ok(other),
+        }
     }
 
     /// What to call it in messages.
     pub fn name(&self) -> String {
         match self {
             WeightsSource::File(path) => path.display().to_string(),
-            WeightsSource::Embedded(embedded) => embedded.name().to_string(),
+            WeightsSource::Registry(weights) => weights.to_string(),
+            WeightsSource::Fetched(weights, path) => format!("{weights} ({})", path.display()),
         }
     }
 
-    /// Opens the tensors; none is read yet.
+    /// Opens the tensors; none is read yet. Weights with a name are fetched first if they are not in the cache, in
+    /// silence and as [`FetchOptions::from_env`] allows; [`WeightsSource::fetched`] does that with a say.
     ///
     /// # Errors
-    /// [`WeightsError::Checkpoint`].
+    /// [`WeightsError::Checkpoint`], or as [`Weights::fetch`].
     pub fn open(&self) -> Result<StateDict> {
         self.open_with(&NetworkOptions::default())
     }
@@ -74,24 +112,25 @@ impl WeightsSource {
     pub fn open_with(&self, options: &NetworkOptions) -> Result<StateDict> {
         let read = ReadOptions { root: options.root.clone() };
         match self {
-            WeightsSource::File(path) => StateDict::open_with(path, &read),
-            WeightsSource::Embedded(embedded) => {
-                StateDict::from_bytes_with(embedded.tensors().to_vec(), &read)
-            }
+            WeightsSource::File(path) | WeightsSource::Fetched(_, path) => StateDict::open_with(path, &read),
+            WeightsSource::Registry(weights) => match weights.embedded() {
+                Some(bytes) => StateDict::from_bytes_with(bytes.to_vec(), &read),
+                None => return self.clone().fetched(&FetchOptions::from_env(), &mut ())?.open_with(options),
+            },
         }
         .map_err(|source| self.checkpoint(source))
     }
 
-    /// The sidecar, if there is one.
+    /// The sidecar: the registry's for weights with a name, else the file beside the weights, if there is one.
     ///
     /// # Errors
     /// [`WeightsError::SidecarIo`], [`WeightsError::SidecarJson`].
     pub fn sidecar(&self) -> Result<Option<Sidecar>> {
         match self {
             WeightsSource::File(path) => Sidecar::beside(path),
-            WeightsSource::Embedded(embedded) => serde_json::from_str(embedded.sidecar())
-                .map(Some)
-                .map_err(|source| WeightsError::SidecarJson { path: embedded.name().into(), source }),
+            WeightsSource::Registry(weights) | WeightsSource::Fetched(weights, _) => {
+                Ok(Some(weights.sidecar()))
+            }
         }
     }
 
@@ -172,7 +211,8 @@ impl WeightsSource {
     ) -> Result<Description> {
         let path = match self {
             WeightsSource::File(path) => Some(path.as_path()),
-            WeightsSource::Embedded(_) => None,
+            // The registry says more than what lies beside a file in the cache.
+            WeightsSource::Registry(_) | WeightsSource::Fetched(..) => None,
         };
         let evidence = Evidence {
             name: self.name(),
@@ -183,6 +223,12 @@ impl WeightsSource {
             normalized,
         };
         evidence.describe(options)
+    }
+
+    /// The error for weights that are of another architecture than the one asked for.
+    pub fn other_arch(&self, found: Option<Arch>, wanted: Arch) -> WeightsError {
+        let found = found.map_or("another network".to_string(), |arch| arch.to_string());
+        WeightsError::OtherArch { name: self.name(), found, wanted: wanted.to_string() }
     }
 
     fn checkpoint(&self, source: checkpoint::CheckpointError) -> WeightsError {

@@ -132,3 +132,27 @@ fn pythons_own_readers_run_the_canaries() {
     }
     assert!(idle.is_empty() && run >= 25, "of {run}: {idle:?}");
 }
+
+#[test]
+fn the_command_answers_in_one_line_and_never_commands_the_terminal() {
+    let folder = scratch();
+    let run = |path: &Path| {
+        let command = std::process::Command::new(env!("CARGO_BIN_EXE_densenet"))
+            .args(["weights", "inspect"])
+            .arg(path)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (command.status.code(), text(command.stdout), text(command.stderr))
+    };
+    let all = attacks(folder.path(), false);
+    let find = |name: &str| &all.iter().find(|attack| attack.name == name).unwrap().path;
+    let (code, out, error) = run(find("a key with a zero, a line feed and an escape"));
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("\\u{1b}[31m") && !out.contains('\x1b') && !out.contains('\0'), "{out}");
+    let (code, out, _) = run(find("a class with an escape in its name"));
+    assert!(code == Some(0) && out.contains("Red") && !out.contains('\x1b'), "{out}");
+    let (code, out, error) = run(find("a command beside weights"));
+    assert_eq!((code, &*out, error.lines().count()), (Some(1), "", 1), "{error}");
+    assert!(error.contains("os.system") && error.contains("Nothing was run here"), "{error}");
+}

@@ -21,6 +21,11 @@ fn variants() -> Vec<(&'static str, DenseNetConfig, [i64; 4])> {
         ("c 10-24, gray", cifar(10, 24).compression(0.7).in_channels(1).build().unwrap(), [2, 1, 9, 14]),
         ("b 16-24", cifar(16, 24).bottleneck(true).build().unwrap(), [1, 3, 16, 16]),
         ("deep stem", DenseNetConfig { stem: Stem::Deep, ..small_network(&[2, 2], 4) }, [2, 3, 45, 40]),
+        (
+            "blurred deep stem",
+            DenseNetConfig { stem: Stem::DeepBlur, ..small_network(&[2, 2], 4) },
+            [2, 3, 45, 40],
+        ),
         ("k = 40, one block, no pooling", one_block, [2, 3, 7, 5]),
         ("k = 48", wide, [1, 3, 60, 50]),
     ]

@@ -6,7 +6,7 @@ use densenet::checkpoint::write_safetensors;
 use densenet::model::{Cifar, Init};
 use densenet::predictor::{PredictError, StreamOptions};
 use densenet::transforms::{ImageClassification, RgbImage};
-use densenet::weights::{imagenet_categories, Embedded, Sidecar, WeightsError, WeightsSource};
+use densenet::weights::{imagenet_categories, Sidecar, Weights, WeightsError, WeightsSource};
 use densenet::{transforms, Arch, DenseNet, DenseNetConfig, Predictor};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ fn official_style_files_of_every_network_load_and_give_torchs_logits_to_the_bit(
 
 #[test]
 fn the_embedded_network_is_right_about_nine_in_ten_shipped_pictures() {
-    let predictor = Predictor::load(&WeightsSource::Embedded(Embedded::FashionMnist), Device::Cpu).unwrap();
+    let predictor = Predictor::load(&WeightsSource::Registry(Weights::FashionMnist), Device::Cpu).unwrap();
     let slug = |label: &str| {
         let words: Vec<_> =
             label.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();

@@ -2,19 +2,19 @@
 //! 351 KB, 99,063 opcodes, 22,798 memo entries and 13 nested marks.
 
 /// Bytes of one pickle.
-pub(super) const BYTES: usize = 64 << 20;
+pub(in crate::checkpoint) const BYTES: usize = 64 << 20;
 /// Opcodes of one pickle. Each makes at most one node, so this bounds the tree.
-pub(super) const OPCODES: usize = 4_000_000;
+pub(in crate::checkpoint) const OPCODES: usize = 4_000_000;
 /// Memo entries.
-pub(super) const MEMO: usize = 1_000_000;
+pub(in crate::checkpoint) const MEMO: usize = 1_000_000;
 /// Marks open at once.
-pub(super) const MARKS: usize = 256;
+pub(in crate::checkpoint) const MARKS: usize = 256;
 /// Bytes of a module's or class's name.
-pub(super) const NAME: usize = crate::checkpoint::limits::NAME;
+pub(in crate::checkpoint) const NAME: usize = crate::checkpoint::limits::NAME;
 /// Different classes and functions named. A whole module with its optimizer and settings names about 50.
-pub(super) const GLOBALS: usize = 4096;
+pub(in crate::checkpoint) const GLOBALS: usize = 4096;
 /// Values looked at while a tree is searched, for each of its values. Values may be shared, so that a short pickle is a
 /// large tree to whoever walks it; honest ones are looked at about six times.
-pub(super) const STEPS_A_VALUE: u64 = 64;
+pub(in crate::checkpoint) const STEPS_A_VALUE: u64 = 64;
 /// As many more, so that small trees need no thought.
-pub(super) const FREE_STEPS: u64 = 1 << 16;
+pub(in crate::checkpoint) const FREE_STEPS: u64 = 1 << 16;

@@ -5,9 +5,11 @@
 
 mod cursor;
 mod danger;
-mod limits;
+pub(super) mod limits;
 mod machine;
 mod opcodes;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -4,6 +4,7 @@ use super::dtype_name;
 use crate::cli::output::Output;
 use crate::cli::reading;
 use crate::cli::records::{Conversion, ConvertedTensors};
+use crate::cli::source;
 use anyhow::{bail, Context, Result};
 use densenet::checkpoint::{self, ConvertOptions, Converted, KeyStyle, WriteFormat};
 use densenet::model::Memory;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A checkpoint file, or the name of weights that come with the command
+    /// A checkpoint file, or a name from `weights list`, downloaded on first use
     #[arg(value_name = "IN")]
     input: String,
     /// The file to write; a NAME.json that lies beside IN comes along
@@ -105,7 +106,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<()> {
     if args.output.exists() && !args.force {
         bail!("{} exists already: --force writes over it", args.output.display());
     }
-    let source = WeightsSource::resolve(&args.input)?;
+    let source = source::weights(&args.input, None, output)?;
     let reading = args.reading.options(Memory::Standard);
     let dict = source.open_with(&reading)?;
     let options = ConvertOptions {

@@ -4,15 +4,16 @@ use super::dtype_name;
 use crate::cli::output::Output;
 use crate::cli::reading;
 use crate::cli::records::{Inspected, InspectedTensor};
+use crate::cli::source;
 use anyhow::Result;
 use densenet::checkpoint::StateDict;
 use densenet::model::{DenseNetConfig, Memory};
 use densenet::transforms::ImageClassification;
-use densenet::weights::{Outputs, WeightsSource};
+use densenet::weights::Outputs;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A checkpoint file, or the name of weights that come with the command
+    /// A checkpoint file, or a name from `weights list`, downloaded on first use
     #[arg(value_name = "FILE")]
     file: String,
     #[command(flatten)]
@@ -20,7 +21,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<()> {
-    let source = WeightsSource::resolve(&args.file)?;
+    let source = source::weights(&args.file, None, output)?;
     let options = args.reading.options(Memory::Standard);
     let dict = source.open_with(&options)?;
     let normalized = source.normalize(&dict, &options);

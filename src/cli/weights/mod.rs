@@ -1,8 +1,10 @@
 //! `densenet weights`: a file a subcommand.
 
 mod convert;
+mod fetch;
 mod init;
 mod inspect;
+mod list;
 
 use super::output::Output;
 use anyhow::Result;
@@ -17,6 +19,10 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The weights there are by name: size, accuracy, whether they are in the cache
+    List(list::Args),
+    /// Download weights into torch.hub's cache folder, unless they are there; the SHA-256 is checked
+    Fetch(fetch::Args),
     /// What a checkpoint holds and which network it belongs to; reads no tensor's data, runs nothing
     Inspect(inspect::Args),
     /// Write a checkpoint in another format, under other names, in another dtype, without its head
@@ -27,6 +33,8 @@ enum Command {
 
 pub fn run(args: &Args, output: &mut Output) -> Result<()> {
     match &args.command {
+        Command::List(args) => list::run(args, output),
+        Command::Fetch(args) => fetch::run(args, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Convert(args) => convert::run(args, output),
         Command::Init(args) => init::run(args, output),

@@ -4,18 +4,15 @@
 //! a time, so that what it holds in Winograd's domain stays in the second cache:
 //! load (all points of a chunk of input channels), multiply (panel by panel), emit (panel by panel).
 
-use super::grid::{Grid, Tile};
-use super::product::{Product, SPARE_ROWS, STRIDES};
+use super::grid::Tile;
+use super::plan::{Plan, Sums, MAX_TILES};
+use super::product::Product;
 use super::steps::{Emit, Load, Sink};
 use super::winograd::{Points, Winograd};
-use super::{Algorithm, Input, Machine, Packed, Pictures, Scratch, Shared};
+use super::{few, Algorithm, Input, Machine, Packed, Pictures, Scratch, Shared};
 use crate::kernels::padded;
 use crate::kernels::simd::{Kernel, Vector};
-use crate::kernels::threads::part;
 use std::ops::Range;
-
-/// Tiles that a pass takes at most.
-const MAX_TILES: usize = 56;
 
 /// Everything one convolution needs to know.
 pub(super) struct Job<'a, S> {
@@ -26,125 +23,40 @@ pub(super) struct Job<'a, S> {
     pub(super) sink: S,
 }
 
-/// How the work is cut.
-#[derive(Clone, Copy)]
-struct Plan {
-    grid: Grid,
-    tile_parts: usize,
-    /// Vectors of outputs come in panels of two.
-    panels: usize,
-    panel_parts: usize,
-    /// Input channels loaded at once, but for the last chunk's.
-    chunk: usize,
-    /// Between two tiles of a point in the loaded inputs.
-    stride: usize,
-    /// Tiles of a pass, at most.
-    tiles: usize,
-    /// Floats between points: loaded inputs, and products.
-    input_point: usize,
-    product_point: usize,
-    /// Floats of one panel's products.
-    product_panel: usize,
-    /// Floats of a task's loaded inputs, and of all it has.
-    inputs: usize,
-    task: usize,
-    /// f64s of a task's sums: two rows of Σ, one of pivots, and a last one for the number of rows.
-    columns: usize,
-}
-
-/// What the tasks summed.
-pub(super) struct Sums<'a> {
-    plan: Plan,
-    lanes: usize,
-    data: &'a [f64],
-}
-
-impl Plan {
-    fn sums(&self) -> usize {
-        3 * self.columns + 1
-    }
-
-    fn new<S>(job: &Job<'_, S>) -> Plan {
-        let (form, _) = job.weights.parts();
-        let (side, reach) = (form.algorithm.side(), form.algorithm.reach());
-        let lanes = form.level.lanes();
-        let grid = Grid::new(job.pictures, side);
-        let threads = job.on.threads.count().max(1);
-        let columns = padded(form.columns);
-        let panels = columns.div_ceil(2 * lanes);
-        let tile_parts = threads.min(grid.tiles().div_ceil(FEW_TILES)).max(1);
-        let panel_parts = (threads / tile_parts).clamp(1, panels);
-
-        let largest = STRIDES[STRIDES.len() - 1];
-        let chunk = padded(form.depth.div_ceil(form.depth.div_ceil(largest)));
-        let stride = STRIDES.into_iter().find(|stride| *stride >= chunk).unwrap_or(largest);
-        let tiles = tiles_per_pass(form.algorithm, lanes);
-        let rows = tiles + SPARE_ROWS;
-        let input_point = rows * stride + 16;
-        let product_point = rows * 2 * lanes + 16;
-        let (points, products) = (reach * reach, if side == 1 { 1 } else { reach * reach });
-        let product_panel = products * product_point;
-        let inputs = points * input_point;
-        let kept = if form.depth > chunk { panels.div_ceil(panel_parts) } else { 1 };
-        let task = inputs + kept * product_panel;
-        Plan {
-            grid,
-            tile_parts,
-            panels,
-            panel_parts,
-            chunk,
-            stride,
-            tiles,
-            input_point,
-            product_point,
-            product_panel,
-            inputs,
-            task,
-            columns,
-        }
-    }
-}
-
-/// Fewer tiles than this are not worth a thread of their own.
-const FEW_TILES: usize = 4;
-
-fn tiles_per_pass(algorithm: Algorithm, lanes: usize) -> usize {
-    match (algorithm, lanes) {
-        (Algorithm::F4, 16) => 14,
-        (Algorithm::F4, _) => 12,
-        (_, 16) => 28,
-        (_, _) => 24,
-    }
-}
-
 /// Convolves.
 pub(super) fn run<'a, S: Sink>(scratch: &'a mut Scratch, job: &Job<'_, S>) -> Sums<'a> {
     let plan = Plan::new(job);
-    let tasks = plan.tile_parts * plan.panel_parts;
-    let memory = Shared(scratch.memory.take(tasks * plan.task).as_mut_ptr());
+    let tasks = plan.tasks();
+    let parts = if plan.together { 1 } else { tasks };
+    let memory = Shared(scratch.memory.take(parts * plan.scratch).as_mut_ptr());
     scratch.sums.clear();
     scratch.sums.resize(tasks * plan.sums(), 0.0);
     let sums = Shared(scratch.sums.as_mut_ptr());
-    let (form, _) = job.weights.parts();
-    job.on.threads.run(tasks, &|task| {
-        // SAFETY: each task has its own part of both, and both are as long as all parts.
-        let (memory, sums) =
-            unsafe { (memory.get().add(task * plan.task), sums.get().add(task * plan.sums())) };
-        let tiles = part(plan.grid.tiles(), plan.tile_parts, task / plan.panel_parts);
-        let panels = part(plan.panels, plan.panel_parts, task % plan.panel_parts);
-        form.level.run(Task { job, plan, tiles, panels, memory, sums });
-    });
-    Sums { plan, lanes: form.level.lanes(), data: &scratch.sums }
+    let task = |task: usize| {
+        let (tiles, panels) = plan.share(task);
+        // SAFETY: each task has its own part of both, or memory is all tasks', and both are as long as all parts.
+        let (memory, sums) = unsafe {
+            (memory.get().add(task % parts * plan.scratch), sums.get().add(task % tasks * plan.sums()))
+        };
+        Task { job, plan, tiles, panels, weights: job.weights.for_task(task), memory, sums }
+    };
+    if plan.together {
+        few::run(job, &task);
+    } else {
+        job.on.threads.run(tasks, &|index| job.on.level.run(task(index)));
+    }
+    Sums { plan, data: &scratch.sums }
 }
 
 /// Some tiles, some panels.
-struct Task<'a, S> {
-    job: &'a Job<'a, S>,
-    plan: Plan,
-    tiles: Range<usize>,
-    panels: Range<usize>,
-    memory: *mut f32,
-    sums: *mut f64,
+pub(super) struct Task<'a, S> {
+    pub(super) job: &'a Job<'a, S>,
+    pub(super) plan: Plan,
+    pub(super) tiles: Range<usize>,
+    pub(super) panels: Range<usize>,
+    weights: &'a [f32],
+    pub(super) memory: *mut f32,
+    pub(super) sums: *mut f64,
 }
 
 impl<S: Sink> Task<'_, S> {
@@ -154,22 +66,20 @@ impl<S: Sink> Task<'_, S> {
         Points: Winograd<M, T>,
     {
         let plan = &self.plan;
-        let passes = self.tiles.len().div_ceil(plan.tiles);
         let mut places = [Tile::default(); MAX_TILES];
         let mut rows = 0;
-        for pass in 0..passes {
-            let from = self.tiles.start + pass * plan.tiles;
-            let count = plan.tiles.min(self.tiles.end - from);
-            let places = &mut places[..count];
+        for from in self.tiles.clone().step_by(plan.tiles) {
+            let places = &mut places[..plan.tiles.min(self.tiles.end - from)];
             plan.grid.locate(from, places);
-            let first = pass == 0;
-            self.pass::<V, M, T>(places, first);
-            rows += places
-                .iter()
-                .map(|tile| tile.outputs::<M>())
-                .map(|(down, across)| down * across)
-                .sum::<usize>();
+            self.pass::<V, M, T>(places, rows == 0);
+            rows += places.iter().map(|tile| tile.rows::<M>()).sum::<usize>();
         }
+        self.count(rows);
+    }
+
+    /// Notes how many rows were summed.
+    #[inline(always)]
+    pub(super) fn count(&self, rows: usize) {
         // SAFETY: the last of the task's own sums.
         unsafe { *self.sums.add(self.plan.sums() - 1) = rows as f64 }
     }
@@ -180,49 +90,41 @@ impl<S: Sink> Task<'_, S> {
         Points: Winograd<M, T>,
     {
         let plan = &self.plan;
-        let (form, weights) = self.job.weights.parts();
-        for start in (0..form.depth).step_by(plan.chunk) {
-            let depth = plan.chunk.min(form.depth - start);
-            self.load::<V, M, T>(places, start, padded(depth));
+        for chunk in 0..plan.chunks {
+            let channels = 0..padded(self.depth(chunk));
+            self.load::<V, M, T>(places, chunk * plan.chunk, channels, self.memory);
             for panel in self.panels.clone() {
-                let column = panel * 2 * V::LANES;
-                let vectors = form.vectors(column);
-                let kept = if form.depth > plan.chunk { panel - self.panels.start } else { 0 };
-                // SAFETY: the task's memory is laid out by `plan`, the weights by `form`.
+                let kept = if plan.chunks > 1 { panel - self.panels.start } else { 0 };
+                // SAFETY: the task's memory is laid out by `plan`.
                 unsafe {
                     let products = self.memory.add(plan.inputs + kept * plan.product_panel);
-                    let weights = weights.as_ptr().add(form.panel(column) + start * vectors * V::LANES);
-                    let product = Product {
-                        from: self.memory,
-                        from_point: plan.input_point,
-                        weights,
-                        weights_point: form.point(vectors * V::LANES),
-                        to: products,
-                        to_point: if M == 1 { 0 } else { plan.product_point },
-                        points: T * T,
-                        rows: places.len(),
-                        depth,
-                        add: start > 0,
-                    };
-                    product.run::<V>(vectors, plan.stride);
-                    if start + depth == form.depth {
-                        if vectors == 2 {
-                            self.emit::<V, M, T, 2>(places, products, column, first);
-                        } else {
-                            self.emit::<V, M, T, 1>(places, products, column, first);
-                        }
+                    self.multiply::<V, M, T>(places.len(), chunk, panel, 0..T * T, self.memory, products);
+                    if chunk + 1 == plan.chunks {
+                        self.emit::<V, M, T>(places, products, panel, first);
                     }
                 }
             }
         }
     }
 
+    /// Input channels of a chunk.
     #[inline(always)]
-    fn load<V: Vector, const M: usize, const T: usize>(&self, tiles: &[Tile], start: usize, channels: usize)
-    where
+    pub(super) fn depth(&self, chunk: usize) -> usize {
+        self.plan.chunk.min(self.job.weights.form().depth - chunk * self.plan.chunk)
+    }
+
+    /// Loads some tiles' channels, counted from `start`, to where the chunk that begins at `start` has its first tile.
+    #[inline(always)]
+    pub(super) fn load<V: Vector, const M: usize, const T: usize>(
+        &self,
+        tiles: &[Tile],
+        start: usize,
+        channels: Range<usize>,
+        to: *mut f32,
+    ) where
         Points: Winograd<M, T>,
     {
-        let (plan, input) = (&self.plan, self.job.input);
+        let (plan, input, start) = (&self.plan, self.job.input, start + channels.start);
         macro_rules! load {
             ($norm:literal, $scale:expr, $shift:expr) => {
                 Load::<M, T, $norm> {
@@ -230,10 +132,10 @@ impl<S: Sink> Task<'_, S> {
                     ld: input.rows.ld,
                     width: plan.grid.width(),
                     tiles,
-                    channels,
+                    channels: channels.len(),
                     scale: $scale,
                     shift: $shift,
-                    to: self.memory,
+                    to: to.wrapping_add(channels.start),
                     point: plan.input_point,
                     ld_to: plan.stride,
                 }
@@ -247,26 +149,70 @@ impl<S: Sink> Task<'_, S> {
         }
     }
 
+    /// Floats of one row of a panel's products.
     #[inline(always)]
-    fn emit<V: Vector, const M: usize, const T: usize, const NV: usize>(
+    pub(super) fn width<V: Vector>(&self, panel: usize) -> usize {
+        self.job.weights.form().vectors(panel * 2 * V::LANES) * V::LANES
+    }
+
+    /// Multiplies a chunk's loaded inputs with a panel's weights at some points.
+    ///
+    /// # Safety
+    /// `from` and `to` point at a chunk's inputs and a panel's products.
+    #[inline(always)]
+    pub(super) unsafe fn multiply<V: Vector, const M: usize, const T: usize>(
+        &self,
+        rows: usize,
+        chunk: usize,
+        panel: usize,
+        points: Range<usize>,
+        from: *const f32,
+        to: *mut f32,
+    ) {
+        let (plan, form) = (&self.plan, self.job.weights.form());
+        let column = panel * 2 * V::LANES;
+        let vectors = form.vectors(column);
+        let weights_point = form.point(vectors * V::LANES);
+        let weights =
+            form.panel(column) + points.start * weights_point + chunk * plan.chunk * vectors * V::LANES;
+        let to_point = if M == 1 { 0 } else { plan.product_point };
+        // SAFETY: the caller's; weights are laid out by `form`.
+        unsafe {
+            let product = Product {
+                from: from.add(points.start * plan.input_point),
+                from_point: plan.input_point,
+                weights: self.weights[weights..].as_ptr(),
+                weights_point,
+                to: to.add(points.start * to_point),
+                to_point,
+                points: points.len(),
+                rows,
+                depth: self.depth(chunk),
+                add: chunk > 0,
+            };
+            product.run::<V>(vectors, plan.stride);
+        }
+    }
+
+    /// Hands a panel's products to the sink. `first`: whether these are the task's first tiles.
+    #[inline(always)]
+    pub(super) fn emit<V: Vector, const M: usize, const T: usize>(
         &self,
         tiles: &[Tile],
         from: *const f32,
-        column: usize,
+        panel: usize,
         first: bool,
     ) where
         Points: Winograd<M, T>,
     {
-        V::call(Emit::<S, M, T, NV> {
-            from,
-            point: self.plan.product_point,
-            width: self.plan.grid.width(),
-            tiles,
-            column,
-            sink: &self.job.sink,
-            sums: self.sums,
-            first,
-        });
+        let column = panel * 2 * V::LANES;
+        let (point, width) = (self.plan.product_point, self.plan.grid.width());
+        let (sink, sums) = (&self.job.sink, self.sums);
+        if self.job.weights.form().vectors(column) == 2 {
+            V::call(Emit::<S, M, T, 2> { from, point, width, tiles, column, sink, sums, first });
+        } else {
+            V::call(Emit::<S, M, T, 1> { from, point, width, tiles, column, sink, sums, first });
+        }
     }
 }
 
@@ -274,30 +220,10 @@ impl<S: Sink> Kernel for Task<'_, S> {
     type Output = ();
     #[inline(always)]
     fn run<V: Vector>(self) {
-        match self.job.weights.parts().0.algorithm {
+        match self.job.weights.form().algorithm {
             Algorithm::Direct => self.all::<V, 1, 3>(),
             Algorithm::F2 => self.all::<V, 2, 4>(),
             Algorithm::F4 => self.all::<V, 4, 6>(),
         }
-    }
-}
-
-impl Sums<'_> {
-    /// Of each task that had `column`: how many rows, the two sums, and the pivot.
-    pub(super) fn of(&self, column: usize) -> impl Iterator<Item = (f64, f64, f64, f64)> + Clone + '_ {
-        let plan = self.plan;
-        let panel = column / (2 * self.lanes);
-        let panel_part = (0..plan.panel_parts)
-            .position(|index| part(plan.panels, plan.panel_parts, index).contains(&panel))
-            .expect("conv3x3: every panel belongs to a part");
-        (0..plan.tile_parts).map(move |tile_part| {
-            let sums = &self.data[(tile_part * plan.panel_parts + panel_part) * plan.sums()..][..plan.sums()];
-            (
-                sums[plan.sums() - 1],
-                sums[column],
-                sums[plan.columns + column],
-                sums[2 * plan.columns + column],
-            )
-        })
     }
 }

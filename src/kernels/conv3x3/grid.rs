@@ -77,6 +77,13 @@ impl Tile {
             && (usize::from(self.left)..usize::from(self.right)).contains(&j)
     }
 
+    /// Outputs that are inside.
+    #[inline(always)]
+    pub(super) fn rows<const M: usize>(self) -> usize {
+        let (down, across) = self.outputs::<M>();
+        down * across
+    }
+
     /// Lines and columns of outputs that are inside.
     #[inline(always)]
     pub(super) fn outputs<const M: usize>(self) -> (usize, usize) {

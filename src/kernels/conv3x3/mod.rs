@@ -6,8 +6,10 @@
 
 mod algorithm;
 mod engine;
+mod few;
 mod grid;
 mod packed;
+mod plan;
 mod product;
 mod sinks;
 mod steps;
@@ -178,7 +180,7 @@ pub fn forward(
     weights: &Packed,
     output: Output<'_>,
 ) {
-    let (form, _) = weights.parts();
+    let form = weights.form();
     assert!(
         !form.transposed && form.level == on.level && form.depth == input.rows.channels,
         "conv3x3: the weights are packed for another pass, level or input"
@@ -230,7 +232,7 @@ pub fn input_gradient(
     result: InputGradient<'_>,
 ) {
     let InputGradient { input: x, norm, mean, invstd, to, dgamma, dbeta } = result;
-    let (form, _) = weights.parts();
+    let form = weights.form();
     assert!(
         form.transposed && form.level == on.level && form.depth == gradient.channels,
         "conv3x3: the weights are packed for another pass, level or gradient"

@@ -51,19 +51,23 @@ impl Product {
     #[inline(always)]
     fn at_stride<V: Vector, const LDA: usize>(self, vectors: usize) {
         match (vectors, V::TILE_ROWS[vectors - 1]) {
-            (1, 28) => V::call(Blocks::<28, 14, 1, LDA>(self)),
-            (2, 14) => V::call(Blocks::<14, 7, 2, LDA>(self)),
-            (2, 6) => V::call(Blocks::<6, 3, 2, LDA>(self)),
-            (2, 4) => V::call(Blocks::<4, 2, 2, LDA>(self)),
+            (1, 28) => V::call(Blocks::<28, 14, 7, 1, LDA>(self)),
+            (2, 14) => V::call(Blocks::<14, 8, 4, 2, LDA>(self)),
+            (2, 6) => V::call(Blocks::<6, 4, 2, 2, LDA>(self)),
+            (2, 4) => V::call(Blocks::<4, 2, 1, 2, LDA>(self)),
             _ => unreachable!("conv3x3: no register tile for this level"),
         }
     }
 }
 
-/// A [`Product`] MR rows at a time, or HALF where no more are left.
-struct Blocks<const MR: usize, const HALF: usize, const NV: usize, const LDA: usize>(Product);
+/// A [`Product`] MR rows at a time, or HALF or FEW where no more are left.
+struct Blocks<const MR: usize, const HALF: usize, const FEW: usize, const NV: usize, const LDA: usize>(
+    Product,
+);
 
-impl<const MR: usize, const HALF: usize, const NV: usize, const LDA: usize> Blocks<MR, HALF, NV, LDA> {
+impl<const MR: usize, const HALF: usize, const FEW: usize, const NV: usize, const LDA: usize>
+    Blocks<MR, HALF, FEW, NV, LDA>
+{
     /// # Safety
     /// As [`Product::run`].
     #[inline(always)]
@@ -92,8 +96,8 @@ impl<const MR: usize, const HALF: usize, const NV: usize, const LDA: usize> Bloc
     }
 }
 
-impl<const MR: usize, const HALF: usize, const NV: usize, const LDA: usize> Kernel
-    for Blocks<MR, HALF, NV, LDA>
+impl<const MR: usize, const HALF: usize, const FEW: usize, const NV: usize, const LDA: usize> Kernel
+    for Blocks<MR, HALF, FEW, NV, LDA>
 {
     type Output = ();
     #[inline(always)]
@@ -103,12 +107,19 @@ impl<const MR: usize, const HALF: usize, const NV: usize, const LDA: usize> Kern
             while row < self.0.rows {
                 // SAFETY: `row` is below `rows`; made by `Product::run`, whose caller answers for the pointers.
                 unsafe {
-                    if self.0.rows - row > HALF {
-                        self.block::<V, MR>(point, row);
-                        row += MR;
-                    } else {
-                        self.block::<V, HALF>(point, row);
-                        row += HALF;
+                    match self.0.rows - row {
+                        left if left > HALF => {
+                            self.block::<V, MR>(point, row);
+                            row += MR;
+                        }
+                        left if left > FEW => {
+                            self.block::<V, HALF>(point, row);
+                            row += HALF;
+                        }
+                        _ => {
+                            self.block::<V, FEW>(point, row);
+                            row += FEW;
+                        }
                     }
                 }
             }

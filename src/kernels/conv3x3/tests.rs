@@ -363,3 +363,87 @@ fn weight_gradient_is_the_sum_over_all_pixels() {
         }
     }
 }
+
+/// A forward into fresh columns: \[rows, padded outputs\], and the moments.
+fn convolved(
+    case: &Case,
+    on: Machine<'_>,
+    algorithm: Algorithm,
+    scratch: &mut Scratch,
+    packed: &mut Packed,
+) -> (Vec<f32>, Vec<f64>, Vec<f64>) {
+    packed.forward(on, algorithm, &case.weights, case.outputs, case.inputs);
+    let ld = padded(case.outputs);
+    let mut y = vec![0.0; case.pictures.rows() * ld];
+    let (mut mean, mut variance) = (vec![0.0; case.outputs], vec![0.0; case.outputs]);
+    let moments = Some(Moments { mean: &mut mean, variance: &mut variance });
+    let output = Output { data: &mut y, ld, at: 0, moments };
+    forward(on, scratch, case.pictures, case.input(true), packed, output);
+    (y, mean, variance)
+}
+
+#[test]
+fn results_repeat_to_the_bit_whatever_lies_in_the_scratch() {
+    let mut poison = Case::new(Pictures { count: 2, height: 9, width: 9 }, 200, 48);
+    poison.x.fill(f32::NAN);
+    poison.gradient.fill(f32::NAN);
+    for case in cases() {
+        for_each_way(|on, algorithm, way| {
+            let mut dirty = Scratch::default();
+            convolved(&poison, on, algorithm, &mut dirty, &mut Packed::default());
+            let mut dw = vec![0.0; poison.weights.len()];
+            let (gradient, input) = (poison.output_gradient(), poison.input(true));
+            weight_gradient(on, &mut dirty, algorithm, poison.pictures, gradient, input, &mut dw);
+            let of = |scratch: &mut Scratch, packed: &mut Packed| {
+                let (y, mean, variance) = convolved(&case, on, algorithm, scratch, packed);
+                let mut dw = vec![0.0; case.weights.len()];
+                let (gradient, input) = (case.output_gradient(), case.input(true));
+                weight_gradient(on, scratch, algorithm, case.pictures, gradient, input, &mut dw);
+                let singles: Vec<u32> = y.iter().chain(&dw).map(|x| x.to_bits()).collect();
+                let doubles: Vec<u64> = mean.iter().chain(&variance).map(|x| x.to_bits()).collect();
+                (singles, doubles)
+            };
+            let clean = of(&mut Scratch::default(), &mut Packed::default());
+            let again = of(&mut dirty, &mut Packed::lasting());
+            assert!(clean == again, "{:?}, {way}", case.pictures);
+        });
+    }
+}
+
+#[test]
+fn a_nan_reaches_every_output_that_reads_it_and_no_other_picture() {
+    let mut case = Case::new(Pictures { count: 3, height: 5, width: 6 }, 24, 12);
+    let ld = padded(case.outputs);
+    let (picture, line, column) = (1, 2, 5);
+    case.x[((picture * 5 + line) * 6 + column) * case.ld + 3] = f32::NAN;
+    for_each_way(|on, algorithm, way| {
+        let (y, ..) = convolved(&case, on, algorithm, &mut Scratch::default(), &mut Packed::default());
+        for row in 0..case.pictures.rows() {
+            let (at, y) = ((row / 30, row / 6 % 5, row % 6), &y[row * ld..][..ld]);
+            let reads = at.0 == picture && at.1.abs_diff(line) < 2 && at.2.abs_diff(column) < 2;
+            assert!(!reads || y[..12].iter().all(|y| y.is_nan()), "{way}: {at:?}");
+            assert!(at.0 == picture || y.iter().all(|y| y.is_finite()), "{way}: {at:?}");
+            assert!(y[12..].iter().all(|y| *y == 0.0), "{way}: {at:?}");
+        }
+    });
+}
+
+#[test]
+fn the_variance_of_outputs_far_from_zero_keeps_its_digits() {
+    let mut case = Case::new(Pictures { count: 2, height: 20, width: 20 }, 16, 3);
+    // Every output is its own pixel of the first channel.
+    case.weights.fill(0.0);
+    for n in 0..3 {
+        case.weights[n * 16 * 9 + 4] = 1.0;
+    }
+    (case.scale, case.shift) = (vec![0.01; 16], vec![1000.0; 16]);
+    for_each_way(|on, algorithm, way| {
+        let (y, mean, variance) =
+            convolved(&case, on, algorithm, &mut Scratch::default(), &mut Packed::default());
+        let values: Vec<f64> = y.iter().step_by(16).map(|y| f64::from(*y)).collect();
+        let m = values.iter().sum::<f64>() / 800.0;
+        let v = values.iter().map(|x| (x - m).powi(2)).sum::<f64>() / 800.0;
+        assert!((mean[0] - m).abs() < 1e-6, "{way}: mean {} not {m}", mean[0]);
+        assert!((variance[0] - v).abs() < 1e-4 * v, "{way}: variance {} not {v}", variance[0]);
+    });
+}

@@ -26,7 +26,8 @@ use super::stem::StemLayers;
 use super::transition::Transition;
 use plan::{End, NormState, Plan};
 use stage::Stage;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use stem::StemEnd;
 use tch::Tensor;
 
@@ -49,6 +50,13 @@ pub(super) struct Run {
 }
 
 impl Engine {
+    /// See [`super::DenseNet::fused_profile`].
+    pub fn profile(&self) -> Vec<(&'static str, Duration)> {
+        let Some(level) = self.kernels.level() else { return Vec::new() };
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        fast::Scratch::at(&mut scratch, level).clock.take()
+    }
+
     /// The stem with its pooling, [N, in, H, W] to the first block's input; `None` where our kernels do not apply and
     /// ATen's operations, one by one, are to run.
     ///
@@ -57,7 +65,8 @@ impl Engine {
     pub fn stem(&self, stem: &StemLayers, xs: &Tensor, train: bool) -> Result<Option<Tensor>> {
         let (Some(norm), Some(last)) = (stem.norms.last(), stem.convs.last()) else { return Ok(None) };
         let inputs = [xs, &norm.weight, &norm.bias];
-        let Some(level) = self.kernels.level().filter(|_| stem.pool && fast::takes(inputs)) else {
+        let Some(level) = self.kernels.level().filter(|_| stem.pool && !stem.blur && fast::takes(inputs))
+        else {
             return Ok(None);
         };
         let (mut dense, mut weight) = (xs.shallow_clone(), channels_last(&stem.convs[0].weight)?);

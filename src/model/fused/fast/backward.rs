@@ -21,6 +21,7 @@ pub(in crate::model::fused) fn backward(
     needs: &dyn Fn(usize) -> bool,
     outputs: &[Option<Tensor>],
 ) -> Result<Vec<Option<Tensor>>, TchError> {
+    scratch.clock.start();
     let total = plan.tail_parameters(&kept.parameters).0.numel();
     let tapped = match outputs.get(1) {
         Some(Some(tapped)) => Some(site.size.rows_of(tapped)?.f_contiguous()?),
@@ -44,6 +45,7 @@ pub(in crate::model::fused) fn backward(
         Some(Some(output)) => pass.tail(scratch, output)?,
         _ => scratch.g.take(site.rows() * ld).fill(0.0),
     }
+    scratch.clock.lap("tail backward");
     let mut first = total;
     for index in (0..plan.layers).rev() {
         // Nothing before this layer asks for a gradient either.
@@ -57,6 +59,7 @@ pub(in crate::model::fused) fn backward(
     if needs(0) {
         let mut dx = Buffer::new(&[site.rows() as i64, first as i64])?;
         pass.feature_gradient(&scratch.g, 0, first, norm::RowsMut::new(dx.as_mut_slice(), first));
+        scratch.clock.lap("feature gradient");
         pass.gradients[0] = Some(site.size.image(&dx.into_tensor())?);
     }
     Ok(pass.gradients)
@@ -186,6 +189,7 @@ impl Pass<'_> {
         self.feature_gradient(&scratch.g, channels, growth, to);
         let (bottleneck_mask, output_mask) = kept.masks(plan, index);
         undrop(&mut output, growth, output_mask, plan.drop_rate)?;
+        scratch.clock.lap("feature gradient");
         let norm1 = self.norm(plan.norm1(index), layer.gamma1, layer.beta1);
         let (dgamma, dbeta) = match &layer.second {
             None => self.plain(scratch, index, layer, &norm1, &output)?,
@@ -240,6 +244,7 @@ impl Pass<'_> {
             None => {
                 self.bottleneck_again(scratch, layer, norm1, again.take(rows * ldy))?;
                 undrop(&mut again, width, mask, plan.drop_rate)?;
+                scratch.clock.lap("conv1 again");
                 &again[..]
             }
         };
@@ -305,6 +310,7 @@ impl Pass<'_> {
         };
         let g = conv1x1::RowsMut { data: &mut scratch.g, stride: self.ld };
         conv1x1::backward_normed(site.level, &LibtorchThreads, &mut scratch.conv1, &of, &norm, g, gradients);
+        scratch.clock.lap("conv1 backward");
         self.gradients[at + 2] = dw.map(Buffer::into_tensor);
         (scratch.v, scratch.y1) = (v, again);
         Ok((dgamma, dbeta))
@@ -366,6 +372,7 @@ impl Pass<'_> {
             );
             self.gradients[at] = Some(dw.into_tensor());
         }
+        scratch.clock.lap("conv2 weight gradient");
         let algorithm = Algorithm::fastest(Of::InputGradient, pictures, inputs, outputs);
         let weight = contiguous(weight)?;
         scratch.packed3.input_gradient(site.conv3(), algorithm, &numbers(&weight), outputs, inputs);
@@ -380,6 +387,7 @@ impl Pass<'_> {
             dbeta: &mut dbeta,
         };
         conv3x3::input_gradient(site.conv3(), &mut scratch.conv3, pictures, output, &scratch.packed3, result);
+        scratch.clock.lap("conv2 input gradient");
         Ok((dgamma, dbeta))
     }
 }

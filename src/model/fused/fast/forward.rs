@@ -24,6 +24,7 @@ pub(in crate::model::fused) fn forward(
     let total = plan.tail_parameters(parameters).0.numel();
     let rows = site.rows();
     let ld = feature_stride(total);
+    scratch.clock.start();
     let mut features = Buffer::new(&[rows as i64, ld as i64])?;
     let mut shared = Statistics::new(total);
 
@@ -35,6 +36,7 @@ pub(in crate::model::fused) fn forward(
         shared.put(0, &norm::copy_moments(site.norm(), from, to, rows, first));
     }
     drop(xs);
+    scratch.clock.lap("input forward");
 
     let mut pass =
         Pass1 { plan, site, scratch, ld, features, shared, keep, kept: Vec::new(), masks: Vec::new() };
@@ -49,6 +51,7 @@ pub(in crate::model::fused) fn forward(
     let (gamma, beta, conv) = plan.tail_parameters(parameters);
     let norm = NormVectors::from_tensors(gamma, beta, &last, plan.norms[plan.norm_tail()].eps);
     let mut outputs = vec![pass.tail(&norm, conv)?];
+    pass.scratch.clock.lap("tail forward");
     let features = pass.features.into_tensor();
     if plan.tap {
         let channels = features.f_narrow(1, 0, total as i64)?;
@@ -127,6 +130,7 @@ impl Pass1<'_> {
             let width = layer.conv1.size()[0] as usize;
             self.convolve(None, &norm1, layer.conv1, channels, width)?;
             self.drop_columns(channels, width)?;
+            self.scratch.clock.lap("conv2 forward");
             return Ok((first, None));
         };
         let width = layer.conv1.size()[0] as usize;
@@ -152,6 +156,7 @@ impl Pass1<'_> {
         let growth = second.conv2.size()[0] as usize;
         self.convolve(Some((&y1, width)), &norm2, second.conv2, channels, growth)?;
         self.drop_columns(channels, growth)?;
+        self.scratch.clock.lap("conv2 forward");
         if self.keep && plan.keeps_bottlenecks() {
             self.kept.push(y1.into_tensor());
         }
@@ -182,6 +187,7 @@ impl Pass1<'_> {
         let to = conv1x1::RowsMut { data: y1.as_mut_slice(), stride: ldy };
         let moments = self.plan.train.then_some(conv1x1::Moments { sum: &mut sum, squares: &mut squares });
         conv1x1::forward(&LibtorchThreads, &mut scratch.conv1, &of, to, moments);
+        scratch.clock.lap("conv1 forward");
         let count = rows as f64;
         let mean: Vec<f64> = sum.iter().map(|sum| sum / count).collect();
         let var = squares.iter().zip(&mean).map(|(square, mean)| {

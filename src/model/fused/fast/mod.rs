@@ -4,6 +4,7 @@
 //! saved tensor. Everything else is [`Scratch`], one for the network, used again by every layer, stage and step.
 
 mod backward;
+mod clock;
 mod forward;
 mod scratch;
 mod vectors;

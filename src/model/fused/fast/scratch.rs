@@ -1,5 +1,6 @@
 //! Memory that every layer, stage and step uses again.
 
+use super::clock::Clock;
 use crate::kernels::{conv1x1, conv3x3, Aligned, Level};
 
 /// Grows to what the largest stage needs, [M, C] once and [M, bottleneck] once or twice, and stays until the network and
@@ -7,6 +8,7 @@ use crate::kernels::{conv1x1, conv3x3, Aligned, Level};
 #[derive(Debug)]
 pub(in crate::model::fused) struct Scratch {
     level: Level,
+    pub clock: Clock,
     pub conv1: conv1x1::Scratch,
     pub conv3: conv3x3::Scratch,
     pub packed1: conv1x1::Packed,
@@ -31,6 +33,7 @@ impl Scratch {
     fn new(level: Level) -> Self {
         Scratch {
             level,
+            clock: Default::default(),
             conv1: Default::default(),
             conv3: Default::default(),
             packed1: conv1x1::Packed::new(level),
