@@ -6,12 +6,13 @@ CARGO := cargo
 IMAGES := examples/images
 SOAK = $(LIBTORCH_SH) $(CARGO) run --release --quiet --example soak -- --network small
 
-.PHONY: demo build test check bench soak help
+.PHONY: demo build test test-jpeg check bench soak help
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    build, then classify the pictures in $(IMAGES)'
 	@echo 'make test    build, then run every test, against PyTorch'
+	@echo 'make test-jpeg  the tests of the optional feature libjpeg-turbo, against Pillow'
 	@echo 'make build   build the command and the library (release)'
 	@echo 'make check   what CI checks: format, lints, tests, documentation'
 	@echo 'make bench   against PyTorch: forward passes, loading, whole processes (ROUNDS=N, default each its own)'
@@ -36,6 +37,10 @@ check:
 	$(LIBTORCH_SH) $(CARGO) clippy --release --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(LIBTORCH_SH) $(CARGO) doc --release --no-deps
 	$(MAKE) --no-print-directory test
+
+# Pictures and parity once more with the optional decoder, which is compiled for it.
+test-jpeg:
+	$(LIBTORCH_SH) --oracle $(CARGO) test --release --features libjpeg-turbo --test it jpeg
 
 # Only on a machine that does nothing else: two threads that wait for each other wait for everybody's.
 bench:

@@ -52,10 +52,10 @@ fn main() {
     }
 }
 
-/// `src/autograd/shim.cpp`, against the headers beside `lib`, as torch-sys compiles its own C++.
+/// `src/autograd/shim/`, against the headers beside `lib`, as torch-sys compiles its own C++.
 fn compile_shim(lib: &Path) {
-    const SOURCE: &str = "src/autograd/shim.cpp";
-    println!("cargo::rerun-if-changed={SOURCE}");
+    const FOLDER: &str = "src/autograd/shim";
+    println!("cargo::rerun-if-changed={FOLDER}");
     println!("cargo::rerun-if-env-changed=LIBTORCH_INCLUDE");
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     let root =
@@ -71,7 +71,7 @@ fn compile_shim(lib: &Path) {
         // A registry's copy must compile on whatever compiler comes next.
         .warnings_into_errors(Path::new(".git").exists())
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        .file(SOURCE);
+        .file(Path::new(FOLDER).join("shim.cpp"));
     // System headers, so that warnings are about our own code; a compiler has /usr/include already, and its order matters.
     for folder in [include.clone(), include.join("torch/csrc/api/include")] {
         if folder != Path::new("/usr/include") {

@@ -31,6 +31,9 @@ struct Args {
     /// How often each participant is measured
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Only this format
+    #[arg(long, value_parser = ["legacy", "zip"])]
+    format: Option<String>,
     /// Threads of every participant [default: one a processor]
     #[arg(long)]
     threads: Option<usize>,
@@ -72,6 +75,9 @@ fn main() -> Result<()> {
     let threads = peer::threads(args.threads)?;
     let folder = tempfile::tempdir()?;
     for (format, zip) in [("legacy", false), ("zip", true)] {
+        if args.format.as_ref().is_some_and(|only| only != format) {
+            continue;
+        }
         let path = folder.path().join(format!("{format}.pth"));
         Peer::python("PyTorch")?.ask(
             &json!({ "command": "official_file", "arch": args.arch.name(), "path": path, "zip": zip }),

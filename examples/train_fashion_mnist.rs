@@ -55,7 +55,10 @@ struct Args {
     seed: i64,
     #[arg(long)]
     threads: Option<i32>,
-    /// Stop after this many steps (to time a machine).
+    /// What training keeps for its backward pass: standard, fused or minimal.
+    #[arg(long, default_value = "standard")]
+    memory: String,
+    /// Stop after this many steps (to time a machine, to compare losses).
     #[arg(long)]
     steps: Option<i64>,
 }
@@ -70,7 +73,8 @@ fn main() -> Result<()> {
 
     tch::manual_seed(args.seed);
     let vs = nn::VarStore::new(Device::Cpu);
-    let config = Cifar::new(40, 12).bc().in_channels(1).num_classes(10).build()?;
+    let mut config = Cifar::new(40, 12).bc().in_channels(1).num_classes(10).build()?;
+    config.memory = serde_json::from_value(json!(args.memory)).context("--memory")?;
     let network = DenseNet::new(&vs.root(), &config)?;
     network.to_channels_last()?; // a quarter less time a step here
     let mut optimizer = nn::sgd(0.9, 0., 1e-4, true).build(&vs, args.lr)?;

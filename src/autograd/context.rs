@@ -11,7 +11,7 @@ use tch::Tensor;
 #[derive(Debug)]
 pub struct Context {
     function: &'static str,
-    /// shim.cpp's `RustNode`; null where nothing is recorded.
+    /// the shim's `RustNode`; null where nothing is recorded.
     node: *mut c_void,
     in_backward: bool,
     pub(super) saved: Vec<Tensor>,
@@ -29,7 +29,7 @@ impl Context {
     ///
     /// False for an index past the inputs. torch: `ctx.needs_input_grad`.
     pub fn needs_input_grad(&self, index: usize) -> bool {
-        // SAFETY: `node` is a live RustNode (see `new`); its edges do not change once it is made, and shim.cpp checks
+        // SAFETY: `node` is a live RustNode (see `new`); its edges do not change once it is made, and the shim checks
         // the index.
         !self.node.is_null() && unsafe { ffi::dn_node_needs_input(self.node, index, self.in_backward) }
     }

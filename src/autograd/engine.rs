@@ -41,7 +41,7 @@ pub fn run_backward<T: Borrow<Tensor>>(
     let grads = ffi::pointers(grads.iter().copied());
     let Options { retain_graph, create_graph, .. } = options;
     let retain_graph = retain_graph || create_graph;
-    // SAFETY: both lists have `outputs.len()` pointers to live tensors (or null), which shim.cpp copies.
+    // SAFETY: both lists have `outputs.len()` pointers to live tensors (or null), which the shim copies.
     ffi::call(|failure| unsafe {
         ffi::dn_backward(outputs.as_ptr(), grads.as_ptr(), outputs.len(), retain_graph, create_graph, failure)
     })
@@ -66,7 +66,7 @@ pub fn grad<T: Borrow<Tensor>, U: Borrow<Tensor>>(
     let mut results = vec![ptr::null_mut(); inputs.len()];
     let Options { retain_graph, create_graph, allow_unused } = options;
     let retain_graph = retain_graph || create_graph;
-    // SAFETY: the lists point to live tensors (or null), which shim.cpp copies; `results` has a place for each input, and
+    // SAFETY: the lists point to live tensors (or null), which the shim copies; `results` has a place for each input, and
     // what is written there is ours, all of it or nothing.
     unsafe {
         ffi::call(|failure| {

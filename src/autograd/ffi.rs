@@ -1,4 +1,4 @@
-//! The raw layer: shim.cpp's entries, their results as `Result`, and the guard around everything it calls.
+//! The raw layer: the shim's entries, their results as `Result`, and the guard around everything it calls.
 
 use super::error::{AutogradError, Pass, Result};
 use std::any::Any;
@@ -8,7 +8,7 @@ use std::ptr::{self, NonNull};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-/// shim.cpp's `Failure`.
+/// The shim's `Failure`.
 #[repr(C)]
 pub(super) struct Failure {
     message: *mut c_char,
@@ -17,14 +17,14 @@ pub(super) struct Failure {
     b: i64,
 }
 
-/// shim.cpp's `Raised`.
+/// The shim's `Raised`.
 #[repr(C)]
 pub(super) struct Raised {
     error: *mut c_void,
     message: *const c_char,
 }
 
-/// shim.cpp's `Name`: a `&'static str`.
+/// The shim's `Name`: a `&'static str`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct Name {
@@ -32,7 +32,7 @@ pub(super) struct Name {
     length: usize,
 }
 
-/// shim.cpp's `Callbacks`.
+/// The shim's `Callbacks`.
 #[repr(C)]
 pub(super) struct Callbacks {
     pub(super) backward: unsafe extern "C" fn(
@@ -49,7 +49,7 @@ pub(super) struct Callbacks {
     pub(super) drop_error: unsafe extern "C" fn(*mut c_void),
 }
 
-/// shim.cpp's `Recipe`.
+/// The shim's `Recipe`.
 #[repr(C)]
 pub(super) struct Recipe {
     pub(super) make: unsafe extern "C" fn(state: *mut c_void, out: *mut *mut C_tensor) -> Raised,
@@ -57,7 +57,7 @@ pub(super) struct Recipe {
     pub(super) drop_error: unsafe extern "C" fn(*mut c_void),
 }
 
-/// shim.cpp's `Autocast`.
+/// The shim's `Autocast`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Autocast {
@@ -201,7 +201,7 @@ impl Name {
     }
 }
 
-/// What shim.cpp reports with a non-zero code, before the safe layer gives it a name.
+/// What the shim reports with a non-zero code, before the safe layer gives it a name.
 pub(super) enum Fault {
     /// An exception of libtorch's.
     Torch(String),
@@ -240,7 +240,7 @@ impl Fault {
     }
 }
 
-/// Calls an entry of shim.cpp with a `Failure` to fill, and reads its result.
+/// Calls an entry of the shim with a `Failure` to fill, and reads its result.
 pub(super) fn call(entry: impl FnOnce(*mut Failure) -> i32) -> std::result::Result<(), Fault> {
     let mut failure = Failure { message: ptr::null_mut(), rust: ptr::null_mut(), a: 0, b: 0 };
     let code = entry(&mut failure);
@@ -250,7 +250,7 @@ pub(super) fn call(entry: impl FnOnce(*mut Failure) -> i32) -> std::result::Resu
     let message = if failure.message.is_null() {
         "libtorch gave no message (out of memory?)".to_string()
     } else {
-        // SAFETY: a non-null message is a C string that shim.cpp allocated for us (`copied`); it is read, then freed, once.
+        // SAFETY: a non-null message is a C string that the shim allocated for us (`copied`); it is read, then freed, once.
         unsafe {
             let words = CStr::from_ptr(failure.message).to_string_lossy().into_owned();
             dn_free_message(failure.message);
@@ -343,7 +343,7 @@ pub(super) fn pointer(tensor: &Tensor) -> *mut C_tensor {
     tensor.as_ptr().cast_mut()
 }
 
-/// Takes the tensors that shim.cpp gave: null is `None`.
+/// Takes the tensors that the shim gave: null is `None`.
 ///
 /// # Safety
 /// Each pointer is null or an `at::Tensor *` that C++ allocated with `new` and handed over.

@@ -111,7 +111,7 @@ impl Node {
         inputs: &[*mut C_tensor],
     ) -> error::Result<Node> {
         let mut node = ptr::null_mut();
-        // SAFETY: the pointers are of live tensors (or null) and shim.cpp copies them; it copies `callbacks` too.
+        // SAFETY: the pointers are of live tensors (or null) and the shim copies them; it copies `callbacks` too.
         ffi::call(|failure| unsafe {
             let name = Name::of(function);
             ffi::dn_node_begin(name, once, callbacks, inputs.as_ptr(), inputs.len(), &mut node, failure)
@@ -134,7 +134,7 @@ impl Node {
         let constants = ffi::pointers(ctx.constants.iter().map(Some));
         let saved = ffi::pointers(ctx.saved.iter().map(Some));
         let mut results = vec![ptr::null_mut(); outputs.len()];
-        // SAFETY: all pointers are of live tensors, and shim.cpp copies the tensors; it takes `node` and `state` whatever
+        // SAFETY: all pointers are of live tensors, and the shim copies the tensors; it takes `node` and `state` whatever
         // happens (we gave `node` up above), and fills `results` with tensors that are ours, all of them or none.
         let results = unsafe {
             ffi::call(|failure| {
@@ -197,7 +197,7 @@ unsafe extern "C" fn backward<F: Function>(
     out: *mut *mut C_tensor,
     out_count: usize,
 ) -> Raised {
-    // SAFETY: shim.cpp passes `grad_count` pointers, null or tensors that it hands over.
+    // SAFETY: the shim passes `grad_count` pointers, null or tensors that it hands over.
     let grads = unsafe { ffi::taken((0..grad_count).map(|i| *grads.add(i)).collect()) };
     let results = ffi::guard(F::NAME, Pass::Backward, || {
         // SAFETY: `state` is the box of an F, alive as long as the node, which is running; the node's mutex keeps other
@@ -221,7 +221,7 @@ unsafe extern "C" fn backward<F: Function>(
         Ok(results) => {
             for (i, result) in results.into_iter().enumerate() {
                 let pointer = result.map_or(ptr::null_mut(), ffi::given);
-                // SAFETY: `out` has `out_count` places, and `i` is below it; shim.cpp frees what is written.
+                // SAFETY: `out` has `out_count` places, and `i` is below it; the shim frees what is written.
                 unsafe { *out.add(i) = pointer };
             }
             Raised::NONE
@@ -231,12 +231,12 @@ unsafe extern "C" fn backward<F: Function>(
 }
 
 unsafe extern "C" fn differentiated_twice(function: Name) -> Raised {
-    // SAFETY: shim.cpp gives back the name that `Node::begin` gave it.
+    // SAFETY: the shim gives back the name that `Node::begin` gave it.
     ffi::raise(AutogradError::DifferentiatedTwice { function: unsafe { function.get() } })
 }
 
 unsafe extern "C" fn reentered(function: Name) -> Raised {
-    // SAFETY: shim.cpp gives back the name that `Node::begin` gave it.
+    // SAFETY: the shim gives back the name that `Node::begin` gave it.
     ffi::raise(AutogradError::Reentered { function: unsafe { function.get() } })
 }
 

@@ -17,7 +17,7 @@ pub struct MemoryCount {
 impl MemoryCount {
     /// Bytes that are allocated now.
     pub fn live(&self) -> i64 {
-        // SAFETY: `counter` is a counter of shim.cpp's that lives until `count_cpu_memory` returns, which hands out
+        // SAFETY: `counter` is a counter of the shim's that lives until `count_cpu_memory` returns, which hands out
         // references that end before.
         unsafe { ffi::dn_memory_live(self.counter) }
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Function`] has a forward and a backward in Rust; [`apply`] makes it a node of libtorch's own graph. Saved tensors
 //! are checked for changes, outputs among them make no cycle, and an error or a panic of either pass comes back from
-//! [`apply`], [`backward`] or [`grad`] as an [`AutogradError`]: nothing unwinds through C++. The C++ behind it (shim.cpp) is
+//! [`apply`], [`backward`] or [`grad`] as an [`AutogradError`]: nothing unwinds through C++. The C++ behind it (`shim/`) is
 //! compiled by build.rs against the libtorch in use, on unmodified tch and torch-sys.
 //!
 //! May use `tch`, `torch-sys` and the trait [`Threads`](crate::kernels::threads::Threads). One invariant: only [`ffi`] and

@@ -39,7 +39,7 @@ pub fn convolution_backward(
 ) -> Result<[Option<Tensor>; 3]> {
     let Convolution { stride, padding, dilation, groups } = convolution;
     three(|results, failure| {
-        // SAFETY: the tensors live through the call; the arrays have the lengths that shim.cpp reads.
+        // SAFETY: the tensors live through the call; the arrays have the lengths that the shim reads.
         unsafe {
             ffi::dn_convolution_backward(
                 grad.as_ptr(),
@@ -89,7 +89,7 @@ pub fn native_batch_norm_backward(
 ) -> Result<[Option<Tensor>; 3]> {
     let optional = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), |tensor| tensor.as_ptr());
     three(|results, failure| {
-        // SAFETY: the tensors live through the call, null stands for none; `wanted` has the length that shim.cpp reads.
+        // SAFETY: the tensors live through the call, null stands for none; `wanted` has the length that the shim reads.
         unsafe {
             ffi::dn_native_batch_norm_backward(
                 grad.as_ptr(),
@@ -115,7 +115,7 @@ fn three(
 ) -> Result<[Option<Tensor>; 3]> {
     let mut results = vec![ptr::null_mut(); 3];
     ffi::call(|failure| entry(results.as_mut_ptr(), failure)).map_err(Fault::plain)?;
-    // SAFETY: shim.cpp has written three pointers, each null or a tensor that is now ours.
+    // SAFETY: the shim has written three pointers, each null or a tensor that is now ours.
     let mut tensors = unsafe { ffi::taken(results) }.into_iter();
     Ok(std::array::from_fn(|_| tensors.next().flatten()))
 }

@@ -42,7 +42,7 @@ where
     let state = Box::into_raw(Box::new(State { operation, make }));
     let recipe = Recipe { make: made::<M>, drop_state: drop_state::<M>, drop_error: ffi::drop_error };
     let mut replaced = false;
-    // SAFETY: `output` lives through the call; shim.cpp copies `recipe` and owns `state` where it says `replaced`.
+    // SAFETY: `output` lives through the call; the shim copies `recipe` and owns `state` where it says `replaced`.
     let result = ffi::call(|failure| unsafe {
         ffi::dn_kept_replace(output.as_ptr(), kept.code(), &recipe, state.cast(), &mut replaced, failure)
     });
@@ -57,7 +57,7 @@ where
 /// \[C\]; `None` where no node keeps them: without gradients, in evaluation, on a device with a batch norm of its own.
 pub(crate) fn batch_statistics(output: &Tensor) -> Result<Option<[Tensor; 2]>> {
     let mut results = vec![ptr::null_mut(); 2];
-    // SAFETY: `output` lives through the call; shim.cpp writes two pointers, null or tensors that are ours.
+    // SAFETY: `output` lives through the call; the shim writes two pointers, null or tensors that are ours.
     let tensors = unsafe {
         ffi::call(|failure| ffi::dn_batch_statistics(output.as_ptr(), results.as_mut_ptr(), failure))
             .map(|()| ffi::taken(results))
@@ -119,7 +119,7 @@ where
     });
     match tensor {
         Ok(tensor) => {
-            // SAFETY: shim.cpp passes a place for one pointer, and owns what is written there.
+            // SAFETY: the shim passes a place for one pointer, and owns what is written there.
             unsafe { *out = ffi::given(tensor) };
             Raised::NONE
         }

@@ -65,7 +65,7 @@ struct Work<'a> {
 fn run(tasks: usize, body: &(dyn Fn(usize) + Sync)) -> Result<Option<Panicked>> {
     let threads = num_threads().min(tasks);
     let work = Work { body, tasks, next: AtomicUsize::new(threads), panicked: Mutex::new(None) };
-    // SAFETY: shim.cpp calls `thread` with a pointer to `work`, which outlives the call, from threads that all return
+    // SAFETY: the shim calls `thread` with a pointer to `work`, which outlives the call, from threads that all return
     // before the call does; `Work` is Sync.
     ffi::call(|failure| unsafe {
         ffi::dn_parallel(threads, thread, (&raw const work).cast_mut().cast(), failure)

@@ -3,11 +3,11 @@
 use super::output::Output;
 use super::reading;
 use super::records::Exported;
+use super::source;
 use anyhow::{bail, Context, Result};
 use densenet::export::{torchscript, ScriptOptions};
 use densenet::model::Memory;
 use densenet::tch::{Device, Kind};
-use densenet::weights::WeightsSource;
 use std::path::PathBuf;
 
 /// The file inside the archive that holds what a sidecar holds: configuration, class names, transforms.
@@ -18,7 +18,7 @@ pub struct Args {
     /// The TorchScript file to write: torch.jit.load, torch::jit::load and Triton's PyTorch backend read it
     #[arg(long, value_name = "OUT")]
     torchscript: PathBuf,
-    /// A checkpoint file, or the name of weights that come with the command
+    /// A checkpoint file, or a name from `weights list`, downloaded on first use
     #[arg(long, default_value = "fashion_mnist", value_name = "WEIGHTS")]
     weights: String,
     /// The dtype of weights, inputs and outputs
@@ -42,8 +42,8 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
     if args.torchscript.exists() && !args.force {
         bail!("{} exists already: --force writes over it", args.torchscript.display());
     }
-    let loaded =
-        WeightsSource::resolve(&args.weights)?.load_with(device, &args.reading.options(Memory::Standard))?;
+    let loaded = source::weights(&args.weights, None, output)?
+        .load_with(device, &args.reading.options(Memory::Standard))?;
     let description = serde_json::to_vec_pretty(&loaded.description.sidecar())?;
     let options = ScriptOptions {
         kind: match args.dtype {

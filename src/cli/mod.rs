@@ -75,7 +75,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
     match &cli.command {
         Command::Classify(args) => classify::run(args, device()?, output),
         Command::Weights(args) => weights::run(args, output),
-        Command::Parity(args) => parity::run(args, device()?, output),
+        Command::Parity(args) => parity::run(args, || Ok(device()?), output),
         Command::Export(args) => export::run(args, device()?, output),
         Command::Bench(args) => bench::run(args, device()?, output),
         Command::Doctor(args) => doctor::run(args, cli.global.device, output),

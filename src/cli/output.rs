@@ -24,6 +24,12 @@ impl Output {
         Ok(())
     }
 
+    /// A text that is the same with and without `--json`.
+    pub fn verbatim(&mut self, text: &str) -> Result<()> {
+        io::stdout().lock().write_all(text.as_bytes())?;
+        Ok(())
+    }
+
     /// A line that only `--json` prints; people read it on standard error.
     pub fn json_record(&mut self, record: &impl Serialize) -> Result<()> {
         if !self.json {

@@ -40,9 +40,16 @@ impl DenseBlock {
     /// [`super::ModelError::OneValuePerChannel`], or libtorch's own.
     pub fn try_forward(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let mut features = vec![xs.shallow_clone()];
+        let mut forgotten = Vec::new();
         for layer in &self.layers {
-            features.push(layer.try_forward(&features, train)?);
+            let (feature, segment) = layer.forward_in_block(&features, train)?;
+            features.push(feature);
+            forgotten.extend(segment);
         }
-        Ok(Tensor::f_cat(&features, 1)?)
+        let output = Tensor::f_cat(&features, 1)?;
+        for segment in forgotten {
+            segment.read_from(&output)?;
+        }
+        Ok(output)
     }
 }

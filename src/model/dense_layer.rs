@@ -2,7 +2,7 @@
 
 use super::batch_norm::BatchNorm2d;
 use super::config::{DenseNetConfig, Dropout, Memory};
-use super::efficient::{self, Forward};
+use super::efficient::{self, Forgotten, Forward};
 use super::error::Result;
 use super::init::Init;
 use super::layers::Conv2d;
@@ -63,7 +63,16 @@ impl DenseLayer {
     /// # Errors
     /// [`super::ModelError::OneValuePerChannel`], or libtorch's own.
     pub fn try_forward(&self, features: &[Tensor], train: bool) -> Result<Tensor> {
-        let mut xs = self.bottleneck_input(features, train)?;
+        Ok(self.forward_in_block(features, train)?.0)
+    }
+
+    /// Also what the graph has forgotten, for [`Memory::Efficient`].
+    pub(super) fn forward_in_block(
+        &self,
+        features: &[Tensor],
+        train: bool,
+    ) -> Result<(Tensor, Option<Forgotten>)> {
+        let (mut xs, forgotten) = self.first_half(features, train)?;
         if let (Some(norm2), Some(conv2)) = (&self.norm2, &self.conv2) {
             if self.dropout == Dropout::EveryConvolution {
                 xs = drop(xs, self.drop_rate, train)?;
@@ -71,19 +80,21 @@ impl DenseLayer {
             xs = norm2.try_forward(&xs, train)?;
             xs = conv2.try_forward(&xs.f_relu_()?)?;
         }
-        drop(xs, self.drop_rate, train)
+        Ok((drop(xs, self.drop_rate, train)?, forgotten))
     }
 
     /// torchvision: `bn_function`.
-    fn bottleneck_input(&self, features: &[Tensor], train: bool) -> Result<Tensor> {
-        let concatenated = Tensor::f_cat(features, 1)?;
-        let activated = self.norm1.try_forward(&concatenated, train)?.f_relu_()?;
-        let output = self.conv1.try_forward(&activated)?;
-        if self.memory_efficient {
-            let norm = &self.norm1;
-            efficient::forget(&Forward { features, norm, train, activated: &activated, output: &output })?;
-        }
-        Ok(output)
+    fn first_half(&self, features: &[Tensor], train: bool) -> Result<(Tensor, Option<Forgotten>)> {
+        let concatenated = &Tensor::f_cat(features, 1)?;
+        let activated = &self.norm1.try_forward(concatenated, train)?.f_relu_()?;
+        let output = self.conv1.try_forward(activated)?;
+        let forgotten = if self.memory_efficient {
+            let (norm, output) = (&self.norm1, &output);
+            efficient::forget(&Forward { features, norm, train, concatenated, activated, output })?
+        } else {
+            None
+        };
+        Ok((output, forgotten))
     }
 }
 

@@ -236,7 +236,7 @@ impl DenseNet {
     }
 
     /// Checks rank, channels, size, dtype and device of an input.
-    pub(super) fn check_input(&self, xs: &Tensor) -> Result<()> {
+    pub(crate) fn check_input(&self, xs: &Tensor) -> Result<()> {
         let (got, min) = (xs.size(), self.config.min_input_size());
         let fits = matches!(got[..], [_, channels, height, width]
             if channels == self.config.in_channels && height >= min && width >= min);

@@ -1,5 +1,6 @@
 //! `Memory::Efficient`: the first half of a dense layer (concat, norm1, relu1, conv1) keeps its inputs and two vectors, and
-//! makes the rest again in backward. torchvision: `memory_efficient=True`.
+//! makes the rest again in backward. torchvision: `memory_efficient=True`. Once a block is done its output holds the
+//! features of all its layers, so that the layers keep nothing of their own.
 //!
 //! The forward pass is the one of `Memory::Standard`, operation by operation, and so is backward: the graph's nodes are
 //! libtorch's own, whose saved tensors are forgotten and made again when they are asked for. That makes outputs,
@@ -10,33 +11,42 @@
 use super::batch_norm::BatchNorm2d;
 use super::error;
 use crate::autograd::{batch_statistics, make_again, BoxError, Kept, Snapshot};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tch::{Device, Kind, Tensor};
 
 /// What errors call the operation.
 const OPERATION: &str = "DenseLayer";
+/// What their index of a changed tensor means.
+const FEATURES: usize = 0;
+const WEIGHT: usize = 1;
+const BIAS: usize = 2;
 
-/// What a forward pass of the segment made; `activated` is relu1's output, `output` is conv1's.
+/// What a forward pass of the segment made: the concatenation, relu1's output, conv1's.
 pub(super) struct Forward<'a> {
     pub features: &'a [Tensor],
     pub norm: &'a BatchNorm2d,
     pub train: bool,
+    pub concatenated: &'a Tensor,
     pub activated: &'a Tensor,
     pub output: &'a Tensor,
 }
 
-/// Makes the graph behind a forward pass forget the concatenation and relu1's output. Without a graph, does nothing.
+/// A segment whose graph has forgotten what it can make again.
+#[derive(Debug)]
+pub(super) struct Forgotten(Arc<Mutex<Segment>>);
+
+/// Makes the graph behind a forward pass forget the concatenation and relu1's output. `None` where there is no graph.
 ///
 /// # Errors
 /// libtorch's own.
-pub(super) fn forget(forward: &Forward<'_>) -> error::Result<()> {
+pub(super) fn forget(forward: &Forward<'_>) -> error::Result<Option<Forgotten>> {
     if !forward.output.requires_grad() {
-        return Ok(());
+        return Ok(None);
     }
     let segment = Arc::new(Mutex::new(Segment::of(forward)?));
     let recipe = |part: Part| {
         let segment = Arc::clone(&segment);
-        move || segment.lock().unwrap_or_else(PoisonError::into_inner).get(part)
+        move || locked(&segment).get(part)
     };
     // Under autocast conv1 has a cast copy.
     let cast = forward.output.kind();
@@ -47,9 +57,24 @@ pub(super) fn forget(forward: &Forward<'_>) -> error::Result<()> {
         make_again(OPERATION, forward.activated, Kept::ReluResult, recipe(Part::ReluResult))?,
         make_again(OPERATION, forward.activated, Kept::BatchNormInput, recipe(Part::BatchNormInput))?,
     ];
-    let mut segment = segment.lock().unwrap_or_else(PoisonError::into_inner);
-    segment.parts = PARTS.into_iter().zip(nodes).filter_map(|(part, kept)| kept.then_some(part)).collect();
-    Ok(())
+    locked(&segment).parts =
+        PARTS.into_iter().zip(nodes).filter_map(|(part, kept)| kept.then_some(part)).collect();
+    Ok(Some(Forgotten(segment)))
+}
+
+impl Forgotten {
+    /// Takes the features from the block's output, which begins with them, instead of keeping them.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub(super) fn read_from(&self, block: &Tensor) -> error::Result<()> {
+        locked(&self.0).source = Source::Block(Snapshot::of(block)?);
+        Ok(())
+    }
+}
+
+fn locked(segment: &Mutex<Segment>) -> MutexGuard<'_, Segment> {
+    segment.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What backward asks for, in the order in which it does.
@@ -65,7 +90,9 @@ const PARTS: [Part; 3] = [Part::ConvolutionInput, Part::ReluResult, Part::BatchN
 /// What the segment is made again from.
 #[derive(Debug)]
 struct Segment {
-    features: Vec<Snapshot>,
+    source: Source,
+    /// Of the concatenation.
+    layout: Layout,
     weight: Snapshot,
     bias: Snapshot,
     statistics: Statistics,
@@ -76,6 +103,21 @@ struct Segment {
     pending: Vec<Part>,
     concatenated: Option<Tensor>,
     activated: Option<Tensor>,
+}
+
+/// Where the features are.
+#[derive(Debug)]
+enum Source {
+    Features(Vec<Snapshot>),
+    /// [N, C', H, W], the features first.
+    Block(Snapshot),
+}
+
+#[derive(Debug)]
+struct Layout {
+    size: Vec<i64>,
+    stride: Vec<i64>,
+    options: (Kind, Device),
 }
 
 /// What norm1 normalized by, each \[C\].
@@ -109,8 +151,14 @@ impl Segment {
                 None => Statistics::BatchAgain,
             }
         };
+        let concatenated = forward.concatenated;
         Ok(Segment {
-            features: forward.features.iter().map(Snapshot::of).collect::<Result<_, _>>()?,
+            source: Source::Features(forward.features.iter().map(Snapshot::of).collect::<Result<_, _>>()?),
+            layout: Layout {
+                size: concatenated.size(),
+                stride: concatenated.stride(),
+                options: (concatenated.kind(), concatenated.device()),
+            },
             weight: Snapshot::of(&norm.weight)?,
             bias: Snapshot::of(&norm.bias)?,
             statistics,
@@ -150,13 +198,23 @@ impl Segment {
     }
 
     fn concatenate(&self) -> Result<Tensor, BoxError> {
-        let features = self.features.iter().enumerate().map(|(i, feature)| feature.get(OPERATION, i));
-        Ok(Tensor::f_cat(&features.collect::<Result<Vec<_>, _>>()?, 1)?)
+        match &self.source {
+            Source::Features(features) => {
+                let features = features.iter().map(|feature| feature.get(OPERATION, FEATURES));
+                Ok(Tensor::f_cat(&features.collect::<Result<Vec<_>, _>>()?, 1)?)
+            }
+            Source::Block(block) => {
+                let Layout { size, stride, options } = &self.layout;
+                let mut concatenated = Tensor::f_empty_strided(size, stride, *options)?;
+                concatenated.f_copy_(&block.get(OPERATION, FEATURES)?.f_narrow(1, 0, size[1])?)?;
+                Ok(concatenated)
+            }
+        }
     }
 
     fn activate(&self, concatenated: &Tensor) -> Result<Tensor, BoxError> {
-        let weight = self.weight.get(OPERATION, self.features.len())?;
-        let bias = self.bias.get(OPERATION, self.features.len() + 1)?;
+        let weight = self.weight.get(OPERATION, WEIGHT)?;
+        let bias = self.bias.get(OPERATION, BIAS)?;
         let mut normalized = match &self.statistics {
             Statistics::Batch { mean, invstd } => normalize(concatenated, weight, bias, mean, invstd)?,
             Statistics::BatchAgain => concatenated.f_batch_norm(

@@ -17,6 +17,11 @@ pub fn folder() -> Option<PathBuf> {
     library.parent().map(Path::to_path_buf)
 }
 
+/// The version that the libtorch in use states of itself, such as `2.13.0+cpu`; `None` where nothing beside it states one.
+pub fn libtorch_version() -> Option<String> {
+    folder().as_deref().and_then(version_in)
+}
+
 /// Every shared library mapped into this process, in address order, links resolved.
 pub(super) fn loaded_libraries() -> Vec<PathBuf> {
     // Paths need not be UTF-8.
@@ -44,7 +49,7 @@ pub(super) fn file_name(path: &Path) -> &str {
 
 /// The version that the libtorch around `folder` (its `lib`) states: `build-version` in an archive, `version.py` in a
 /// wheel. `None` where neither came along, as in a folder made for shipping.
-pub(super) fn version_in(folder: &Path) -> Option<String> {
+fn version_in(folder: &Path) -> Option<String> {
     let root = folder.parent()?;
     if let Ok(version) = fs::read_to_string(root.join("build-version")) {
         return Some(version.trim().to_string());

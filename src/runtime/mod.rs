@@ -1,6 +1,6 @@
 //! libtorch at run time: its device libraries, devices, threads and memory, and a report on all of them.
 //!
-//! May use `tch` and the operating system; knows nothing of networks or files. One invariant: a device library is
+//! May use `tch` and the operating system; knows nothing of networks or files (its report names the JPEG decoder). One invariant: a device library is
 //! opened before the first device query, so "CUDA is not available" is never said only because the linker dropped
 //! `libtorch_cuda` (it does: nothing of ours refers to a symbol in it). `unsafe` is allowed in
 //! [`device_library`](load_device_libraries) and [`allocator`](keep_freed_memory) alone.
@@ -19,6 +19,7 @@ mod device;
 mod device_library;
 mod error;
 mod libtorch;
+mod processor;
 mod report;
 mod threads;
 
@@ -27,6 +28,7 @@ pub use cache::{checkpoint_cache, checkpoint_cache_folder, CheckpointCache};
 pub use device::{device, DeviceSpec};
 pub use device_library::{load_device_libraries, DeviceLibrary, LOAD_CUDA};
 pub use error::{Result, RuntimeError};
-pub use libtorch::{folder, LIBTORCH_BUILD_VERSION};
+pub use libtorch::{folder, libtorch_version, LIBTORCH_BUILD_VERSION};
+pub use processor::cpu_capability;
 pub use report::Report;
 pub use threads::{set_threads, threads, Threads};

@@ -1,7 +1,8 @@
 //! What `densenet doctor` tells: everything about this process's libtorch that explains why something is slow or missing.
 
 use super::device_library::has_driver;
-use super::libtorch::{file_name, loaded_libraries, version_in};
+use super::libtorch::{file_name, libtorch_version, loaded_libraries};
+use super::processor::{cpu_capability, cpu_features};
 use super::{checkpoint_cache, device, folder, keeps_freed_memory, load_device_libraries, threads};
 use super::{CheckpointCache, DeviceLibrary, Threads, LIBTORCH_BUILD_VERSION};
 use std::fmt;
@@ -35,6 +36,10 @@ pub struct Report {
     pub processors: usize,
     /// Instruction sets of this processor that matter to libtorch's kernels or ours.
     pub cpu_features: Vec<&'static str>,
+    /// The instruction set libtorch's kernels are chosen for: see [`super::cpu_capability`].
+    pub cpu_capability: Option<&'static str>,
+    /// What decodes JPEG files: results differ by a level or two between decoders.
+    pub jpeg_decoder: &'static str,
     /// Math libraries libtorch was built with.
     pub built_with: Vec<&'static str>,
     /// Whether freed memory is kept (see [`super::keep_freed_memory`]).
@@ -54,7 +59,7 @@ impl Report {
         Report {
             densenet: env!("CARGO_PKG_VERSION"),
             libtorch_built_for: LIBTORCH_BUILD_VERSION,
-            libtorch: libtorch_folder.as_deref().and_then(version_in),
+            libtorch: libtorch_version(),
             libtorch_folder,
             devices: devices(),
             driver: has_driver(),
@@ -64,6 +69,8 @@ impl Report {
             threads: threads(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             cpu_features: cpu_features(),
+            cpu_capability: cpu_capability(),
+            jpeg_decoder: crate::transforms::JPEG_DECODER,
             built_with: built_with(),
             keeps_freed_memory: keeps_freed_memory(),
             checkpoint_cache: checkpoint_cache(),
@@ -80,30 +87,6 @@ fn devices() -> Vec<String> {
         devices.push("mps".to_string());
     }
     devices
-}
-
-fn cpu_features() -> Vec<&'static str> {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    let known = [
-        ("avx", is_x86_feature_detected!("avx")),
-        ("avx2", is_x86_feature_detected!("avx2")),
-        ("fma", is_x86_feature_detected!("fma")),
-        ("avx512f", is_x86_feature_detected!("avx512f")),
-        ("avx512bw", is_x86_feature_detected!("avx512bw")),
-        ("avx512vl", is_x86_feature_detected!("avx512vl")),
-        ("avx512dq", is_x86_feature_detected!("avx512dq")),
-        ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
-        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
-    ];
-    #[cfg(target_arch = "aarch64")]
-    let known = [
-        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
-        ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
-        ("sve", std::arch::is_aarch64_feature_detected!("sve")),
-    ];
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-    let known: [(&str, bool); 0] = [];
-    known.into_iter().filter_map(|(name, detected)| detected.then_some(name)).collect()
 }
 
 fn built_with() -> Vec<&'static str> {
@@ -157,6 +140,8 @@ impl fmt::Display for Report {
             &format_args!("{intra_op} in an operator, {inter_op} between; {processors} processors"),
         )?;
         line("cpu", &self.cpu_features.join(", "))?;
+        line("  kernels for", &self.cpu_capability.unwrap_or("unknown"))?;
+        line("jpeg decoder", &self.jpeg_decoder)?;
         let memory =
             if self.keeps_freed_memory { "kept for reuse" } else { "left to the allocator's defaults" };
         line("freed memory", &memory)?;

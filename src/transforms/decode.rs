@@ -42,7 +42,8 @@ pub enum WideGray {
 ///
 /// Where pixels differ from Pillow's:
 /// - JPEG: another inverse transform, chroma upsampling and colour conversion than libjpeg-turbo's. Measured: gray and
-///   CMYK differ in 1 % of the values by one level, 4:4:4 in 2 % by up to 2, 4:2:0 in 27 % by up to 5 (0.4 on average);
+///   CMYK differ in 1 % of the values by one level, 4:4:4 in 2 % by up to 2, 4:2:0 in 27 % by up to 5 (0.4 on average). None with the
+///   cargo feature `libjpeg-turbo`;
 /// - CMYK TIFF, BMP of 16 bits a pixel, PNM with another maximum than 255 or 65535: one level, from rounding.
 ///
 /// What Pillow reads and this does not, an error each: TIFF with a palette, with gray and alpha, with gray of 2, 4 or
@@ -145,7 +146,7 @@ impl DecodeOptions {
         } else {
             Orientation::NoTransforms
         };
-        let pixels = DynamicImage::from_decoder(decoder).map_err(failed)?;
+        let pixels = pixels_of(decoder, bytes, format).map_err(failed)?;
         let narrow = if format == ImageFormat::Pnm { rounded } else { high_byte };
         let mut pixels = match self.convert(pixels, narrow) {
             Ok(pixels) => DynamicImage::ImageRgb8(pixels),
@@ -185,6 +186,19 @@ impl DecodeOptions {
         };
         ImageBuffer::from_raw(width, height, bytes).ok_or_else(|| format!("{width}x{height} pixels"))
     }
+}
+
+/// A decoder's pixels; of JPEG files those that libjpeg-turbo gives, where it is compiled in.
+fn pixels_of(
+    decoder: impl ImageDecoder,
+    #[cfg_attr(not(feature = "libjpeg-turbo"), allow(unused_variables))] bytes: &[u8],
+    #[cfg_attr(not(feature = "libjpeg-turbo"), allow(unused_variables))] format: ImageFormat,
+) -> std::result::Result<DynamicImage, ImageError> {
+    #[cfg(feature = "libjpeg-turbo")]
+    if format == ImageFormat::Jpeg {
+        return super::libjpeg::decode(bytes).map(DynamicImage::ImageRgb8);
+    }
+    DynamicImage::from_decoder(decoder)
 }
 
 fn high_byte(value: u16) -> u8 {

@@ -17,6 +17,8 @@ mod error;
 mod geometry;
 mod gif;
 mod jpeg;
+#[cfg(feature = "libjpeg-turbo")]
+mod libjpeg;
 mod preset;
 mod resize;
 mod tiff;
@@ -30,6 +32,13 @@ pub use resize::{resize, Interpolation};
 
 /// The most pixels a picture may have, read or made: where Pillow raises `DecompressionBombError`.
 pub const MAX_PIXELS: u64 = 178_956_970;
+
+/// What decodes JPEG files: chosen by the cargo feature `libjpeg-turbo`.
+pub const JPEG_DECODER: &str = if cfg!(feature = "libjpeg-turbo") {
+    "libjpeg-turbo, as Pillow"
+} else {
+    "zune-jpeg, within a level or two of Pillow's libjpeg-turbo"
+};
 
 /// Refuses to make a picture of more than [`MAX_PIXELS`].
 fn check_size(width: u32, height: u32) -> Result<()> {

@@ -80,6 +80,20 @@ impl ImageClassification {
         }
     }
 
+    /// The picture resized and not yet cropped: uint8 [channels, h, w], as PIL holds it at that point.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn resized(&self, picture: &RgbImage) -> Result<Tensor> {
+        self.validate()?;
+        let whole = ImageClassification { crop_size: None, ..self.clone() };
+        if self.channels == 1 {
+            planes(&whole.resized_and_cropped(&to_gray(picture))?.pixels)
+        } else {
+            planes(&whole.resized_and_cropped(picture)?.pixels)
+        }
+    }
+
     /// Checks the fields against each other, as [`apply`](Self::apply) does.
     ///
     /// # Errors
@@ -180,6 +194,14 @@ struct Cropped<P: Pixel<Subpixel = u8>> {
     columns: Crop,
     rows: Crop,
     size: (u32, u32),
+}
+
+/// Pixels as they are: uint8 [channels, H, W].
+fn planes<P: Pixel<Subpixel = u8>>(picture: &ImageBuffer<P, Vec<u8>>) -> Result<Tensor> {
+    let (width, height) = picture.dimensions();
+    let shape = [height.into(), width.into(), P::CHANNEL_COUNT.into()];
+    let rows = Tensor::f_from_slice(picture.as_raw().as_slice())?.f_reshape(shape)?;
+    Ok(rows.f_permute([2, 0, 1])?.f_contiguous()?)
 }
 
 /// The values as a tensor, by this thread alone.

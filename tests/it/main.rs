@@ -14,6 +14,7 @@ mod loading;
 mod memory_efficient;
 mod model;
 mod oracle;
+mod parity;
 mod pictures;
 mod predictor;
 mod properties;

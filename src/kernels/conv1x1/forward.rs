@@ -4,7 +4,7 @@ use super::super::simd::{Kernel, Vector};
 use super::super::tile::{self, Acc};
 use super::super::{padded, Threads};
 use super::scratch::{with_slot, Slot};
-use super::shape::{height, tile_rows, Panels, Tiled};
+use super::shape::{height, tile_rows, Panels, Tiled, MAX_HEIGHT, MAX_WIDTH};
 use super::split::{Costs, Split};
 use super::{check_matrix, check_vector, Packed, Rows, RowsMut, Scratch, Shared, DEPTH, PACKED_STRIDE};
 use std::ops::Range;
@@ -123,8 +123,9 @@ impl Kernel for Part<'_, '_> {
         let width = padded(outputs);
         let block = (60 / height::<V>(panels.get(0).vectors)).max(1) * height::<V>(panels.get(0).vectors);
         // Tiles of other heights read on after the block's last row: what is there does not count.
-        let packed = slot.input.take((block + 32) * PACKED_STRIDE);
+        let packed = slot.input.take((block + MAX_HEIGHT) * PACKED_STRIDE);
         let sums = slot.sums.take(3 * width);
+        let mut edge = [0.0; MAX_HEIGHT * MAX_WIDTH];
         slot.totals.clear();
         slot.totals.resize(if moments { 2 * width } else { 0 }, 0.0);
         let depth = inputs.div_ceil(inputs.div_ceil(DEPTH).max(1)).next_multiple_of(16);
@@ -142,23 +143,32 @@ impl Kernel for Part<'_, '_> {
                         // SAFETY: the rows and columns of y are in it (checked by `forward`; a panel ends within the
                         // padded width) and this part's alone.
                         unsafe {
+                            let to = y.get().add((start + row) * stride + panel.first);
+                            // A tile with rows that do not exist is computed beside y.
+                            let cut = valid < tall;
+                            let (edge, beside) = (edge.as_mut_ptr(), panel.width);
+                            if cut && k.start > 0 {
+                                copy_rows(to, stride, edge, beside, valid, panel.width);
+                            }
                             let tile = Tile {
                                 a: packed.as_ptr().add(row * PACKED_STRIDE),
                                 b: of.weight.panel(panel.first)[k.start * panel.width..].as_ptr(),
                                 depth: k.len(),
-                                y: y.get().add((start + row) * stride + panel.first),
-                                stride,
-                                rows: valid,
+                                y: if cut { edge } else { to },
+                                stride: if cut { beside } else { stride },
                                 first: k.start == 0,
-                                finish: (k.end == inputs).then(|| Finish {
-                                    bias: of.bias.map(|bias| &bias[panel.first.min(bias.len())..]),
-                                    relu: of.relu,
-                                    sums: moments.then(|| sums[panel.first..].as_mut_ptr()),
-                                    pitch: width,
-                                    begin: row == 0,
-                                }),
+                                last: k.end == inputs,
+                                bias: of.bias.map(|bias| &bias[panel.first.min(bias.len())..]),
+                                relu: of.relu,
                             };
                             tile_rows::<V, _>(valid, panel.vectors, tile);
+                            if cut {
+                                copy_rows(edge, beside, to, stride, valid, panel.width);
+                            }
+                            if moments && k.end == inputs {
+                                let sums = sums.as_mut_ptr().add(panel.first);
+                                take_moments::<V>(to, stride, valid, panel.width, sums, width, row == 0);
+                            }
                         }
                     }
                 }
@@ -176,6 +186,25 @@ impl Kernel for Part<'_, '_> {
                 total(sums, &columns, n, &mut slot.totals);
             }
         }
+    }
+}
+
+/// Rows of a panel, from one place to another.
+///
+/// # Safety
+/// They are there, and apart.
+#[inline(always)]
+unsafe fn copy_rows(
+    from: *const f32,
+    from_stride: usize,
+    to: *mut f32,
+    to_stride: usize,
+    rows: usize,
+    width: usize,
+) {
+    for row in 0..rows {
+        // SAFETY: the caller's.
+        unsafe { to.add(row * to_stride).copy_from_nonoverlapping(from.add(row * from_stride), width) };
     }
 }
 
@@ -224,111 +253,97 @@ unsafe fn pack<V: Vector>(of: &Forward, start: usize, n: usize, k: &Range<usize>
     }
 }
 
-/// One register tile of the product over one stretch of channels.
+/// One register tile of the product over one stretch of channels, all its rows.
 struct Tile<'a> {
     a: *const f32,
     b: *const f32,
     depth: usize,
     y: *mut f32,
     stride: usize,
-    /// Rows that exist: at most the tile's.
-    rows: usize,
     /// Whether the sums begin here, or go on from what is in y.
     first: bool,
-    /// What is done with sums that are complete.
-    finish: Option<Finish<'a>>,
-}
-
-/// What follows the product.
-struct Finish<'a> {
+    /// Whether they are complete after it, and then:
+    last: bool,
+    /// Added to them.
     bias: Option<&'a [f32]>,
+    /// Whether a relu follows.
     relu: bool,
-    /// The panel's sums: pivots, Σ (y − pivot), Σ (y − pivot)², `pitch` numbers from one to the next.
-    sums: Option<*mut f32>,
-    pitch: usize,
-    /// Whether this tile is the first of its block.
-    begin: bool,
 }
 
 impl Tiled for Tile<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector, const MR: usize, const NV: usize>(self) {
-        // SAFETY: `rows` rows of y, and MR packed rows, are there (the caller's promise).
+        // SAFETY: MR rows of y, and of the packed input, are there (the caller's promise).
         unsafe {
             let mut acc = tile::zeros::<V, MR, NV>();
+            tile::rows::<V, MR, NV, PACKED_STRIDE>(self.a, self.b, self.depth, &mut acc);
             if !self.first {
                 for (i, row) in acc.iter_mut().enumerate() {
-                    if i < self.rows {
-                        *row = std::array::from_fn(|j| V::load(self.y.add(i * self.stride + j * V::LANES)));
+                    for (j, sum) in row.iter_mut().enumerate() {
+                        *sum = sum.add(V::load(self.y.add(i * self.stride + j * V::LANES)));
                     }
                 }
             }
-            tile::rows::<V, MR, NV, PACKED_STRIDE>(self.a, self.b, self.depth, &mut acc);
-            if let Some(finish) = self.finish {
-                finish.apply(&mut acc, self.rows);
-            }
-            for (i, row) in acc.iter().enumerate() {
-                if i < self.rows {
-                    for (j, vector) in row.iter().enumerate() {
-                        vector.store(self.y.add(i * self.stride + j * V::LANES));
-                    }
+            if self.last {
+                if let Some(bias) = self.bias {
+                    add_bias(bias, &mut acc);
+                }
+                if self.relu {
+                    acc = acc.map(|row| row.map(V::relu));
                 }
             }
+            tile::store(&acc, self.y, self.stride);
         }
     }
 }
 
-impl Finish<'_> {
-    /// # Safety
-    /// The sums have room for NV vectors of each kind.
-    #[inline(always)]
-    unsafe fn apply<V: Vector, const MR: usize, const NV: usize>(
-        self,
-        acc: &mut Acc<V, MR, NV>,
-        rows: usize,
-    ) {
-        if let Some(bias) = self.bias {
-            let mut padded = [0.0; 64];
-            let n = bias.len().min(NV * V::LANES);
-            padded[..n].copy_from_slice(&bias[..n]);
-            // SAFETY: three vectors of at most 16 numbers fit into `padded`.
-            let bias: [V; NV] =
-                std::array::from_fn(|j| unsafe { V::load(padded.as_ptr().add(j * V::LANES)) });
-            for row in acc.iter_mut() {
-                for (sum, bias) in row.iter_mut().zip(bias) {
-                    *sum = sum.add(bias);
-                }
-            }
+/// Adds to every row the panel's bias, of which there may be less than the panel is wide.
+#[inline(always)]
+fn add_bias<V: Vector, const MR: usize, const NV: usize>(bias: &[f32], acc: &mut Acc<V, MR, NV>) {
+    let mut padded = [0.0; MAX_WIDTH];
+    let n = bias.len().min(NV * V::LANES);
+    padded[..n].copy_from_slice(&bias[..n]);
+    // SAFETY: NV vectors fit into the widest panel.
+    let bias: [V; NV] = std::array::from_fn(|j| unsafe { V::load(padded.as_ptr().add(j * V::LANES)) });
+    for row in acc.iter_mut() {
+        for (sum, bias) in row.iter_mut().zip(bias) {
+            *sum = sum.add(bias);
         }
-        if self.relu {
-            for row in acc.iter_mut() {
-                for sum in row.iter_mut() {
-                    *sum = sum.relu();
-                }
+    }
+}
+
+/// Takes a tile's finished rows into its panel's sums: pivots, Σ (y − pivot), Σ (y − pivot)², `pitch` numbers from one to
+/// the next. The block's first row is the pivot.
+///
+/// # Safety
+/// `rows` rows of y, and the sums, have `width` numbers.
+#[inline(always)]
+unsafe fn take_moments<V: Vector>(
+    y: *const f32,
+    stride: usize,
+    rows: usize,
+    width: usize,
+    sums: *mut f32,
+    pitch: usize,
+    begin: bool,
+) {
+    for column in (0..width).step_by(V::LANES) {
+        // SAFETY: the caller's.
+        unsafe {
+            let (y, sums) = (y.add(column), sums.add(column));
+            let (pivot, mut sum, mut square) = if begin {
+                (V::load(y), V::zero(), V::zero())
+            } else {
+                (V::load(sums), V::load(sums.add(pitch)), V::load(sums.add(2 * pitch)))
+            };
+            for row in 0..rows {
+                let from_pivot = V::load(y.add(row * stride)).sub(pivot);
+                sum = sum.add(from_pivot);
+                square = from_pivot.mul_add(from_pivot, square);
             }
-        }
-        if let Some(sums) = self.sums {
-            let at = |kind: usize, j: usize| sums.wrapping_add(kind * self.pitch + j * V::LANES);
-            for j in 0..NV {
-                // SAFETY: the caller's.
-                unsafe {
-                    let (pivot, mut sum, mut square) = if self.begin {
-                        (acc[0][j], V::zero(), V::zero())
-                    } else {
-                        (V::load(at(0, j)), V::load(at(1, j)), V::load(at(2, j)))
-                    };
-                    for (i, row) in acc.iter().enumerate() {
-                        if i < rows {
-                            let from_pivot = row[j].sub(pivot);
-                            sum = sum.add(from_pivot);
-                            square = from_pivot.mul_add(from_pivot, square);
-                        }
-                    }
-                    pivot.store(at(0, j));
-                    sum.store(at(1, j));
-                    square.store(at(2, j));
-                }
-            }
+            pivot.store(sums);
+            sum.store(sums.add(pitch));
+            square.store(sums.add(2 * pitch));
         }
     }
 }

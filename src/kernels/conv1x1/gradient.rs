@@ -2,7 +2,7 @@
 
 use super::super::simd::Vector;
 use super::super::{padded, Aligned};
-use super::shape::group;
+use super::shape::{group, MAX_HEIGHT};
 use super::{check_matrix, check_vector, Rows, PACKED_STRIDE};
 
 /// The gradient of the convolution's outputs, dY \[rows, outputs\], as what it is made from. Every vector is padded.
@@ -132,7 +132,7 @@ impl Layout {
         assert!(n <= self.rows);
         // Tiles read on after the last row: what is there does not count.
         let rows = rows
-            .take(self.row(self.outputs.next_multiple_of(self.depth), 0) + 32 * PACKED_STRIDE)
+            .take(self.row(self.outputs.next_multiple_of(self.depth), 0) + MAX_HEIGHT * PACKED_STRIDE)
             .as_mut_ptr();
         for (first, channels) in self.stretches() {
             for i in 0..n {

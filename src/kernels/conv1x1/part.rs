@@ -6,7 +6,7 @@ use super::backward::{Backward, Norm};
 use super::gradient::Layout;
 use super::scratch::Slot;
 use super::shape::{group, height, tile_group, tile_rows, Panel, Panels};
-use super::tiles::{Destination, InputTile, WeightTile};
+use super::tiles::{cut_tile, InputTile, Sink, Through, WeightTile, Write};
 use super::Shared;
 use std::ops::Range;
 
@@ -63,10 +63,28 @@ impl Kernel for Part<'_, '_> {
                 dweight.is_some().then_some(&mut slot.groups),
             );
             sums.fill(0.0);
-            for panel in mine.clone().map(|index| panels.get(index)) {
+            for index in mine.clone() {
+                let panel = panels.get(index);
+                // While this panel is multiplied, the next one's numbers come: of these rows, or the next block's.
+                let (row, column) = if index + 1 < mine.end {
+                    (start, panel.first + panel.width)
+                } else {
+                    ((start + n).min(rows.end - 1), columns.start)
+                };
+                let x = Ahead {
+                    first: of.x.data.as_ptr().wrapping_add(row * of.x.stride + column),
+                    stride: of.x.stride,
+                };
+                let ahead = dx.map(|(dx, stride)| Ahead {
+                    first: dx.get().wrapping_add(row * stride + column),
+                    stride,
+                });
+                let ahead = [x, ahead.unwrap_or(x)];
                 // SAFETY: n rows of x from `start` on, and the panel's columns, are there (checked by `run`: a panel
                 // ends within the padded width); so is room for n rows of the widest panel.
-                unsafe { pack_input::<V>(of, norm, start, n, panel, input.as_mut_ptr(), rows.end) };
+                if norm.is_some() || dweight.is_some() {
+                    unsafe { pack_input::<V>(of, norm, start, n, panel, input.as_mut_ptr(), ahead) };
+                }
                 if let Some(to) = dweight {
                     for index in 0..layout.groups::<V>() {
                         // SAFETY: the group's n rows and the panel's are packed; the sums are a tile within the panel.
@@ -79,36 +97,31 @@ impl Kernel for Part<'_, '_> {
                     }
                 }
                 let Some((dx, stride)) = dx else { continue };
-                let tall = height::<V>(panel.vectors);
-                for row in (0..n).step_by(tall) {
-                    let valid = tall.min(n - row);
-                    let at = panel.first - columns.start;
-                    // SAFETY: rows and columns of x and dx are there (checked by `run`) and, of dx, this part's alone;
-                    // after the packed rows there is room for a tile's.
-                    unsafe {
-                        let dx = dx.get().add((start + row) * stride + panel.first);
-                        let to = match norm {
-                            None => Destination::Plain { dx, stride },
-                            Some(norm) => Destination::Normed {
-                                norm,
-                                column: panel.first,
-                                panel: input.as_ptr().add(row * panel.width),
-                                x: of.x.data.as_ptr().add((start + row) * of.x.stride + panel.first),
-                                x_stride: of.x.stride,
-                                g: dx,
-                                g_stride: stride,
-                                sums: sums.as_mut_ptr().add(at),
-                                products: sums.as_mut_ptr().add(columns.len() + at),
-                            },
-                        };
-                        let tile = InputTile {
-                            gradient: slot.gradient.as_ptr().add(layout.row(0, row)),
-                            layout,
-                            weight: slot_weight.as_ptr().add(at * of.outputs),
-                            rows: valid,
-                            to,
-                        };
-                        tile_rows::<V, _>(valid, panel.vectors, tile);
+                let at = panel.first - columns.start;
+                let product = Product {
+                    gradient: &slot.gradient,
+                    layout,
+                    weight: &slot_weight[at * of.outputs..],
+                    panel,
+                    rows: n,
+                };
+                // SAFETY: rows and columns of x and dx are there (checked by `run`) and, of dx, this part's alone.
+                unsafe {
+                    let dx = dx.get().add(start * stride + panel.first);
+                    match norm {
+                        None => product.run::<V, _>(Write { dx, stride }),
+                        Some(norm) => product.run::<V, _>(Through {
+                            gamma: norm.gamma.as_ptr().add(panel.first),
+                            mean: norm.mean.as_ptr().add(panel.first),
+                            panel: input.as_ptr(),
+                            width: panel.width,
+                            x: of.x.data.as_ptr().add(start * of.x.stride + panel.first),
+                            x_stride: of.x.stride,
+                            g: dx,
+                            g_stride: stride,
+                            sums: sums.as_mut_ptr().add(at),
+                            products: sums.as_mut_ptr().add(columns.len() + at),
+                        }),
                     }
                 }
             }
@@ -120,6 +133,40 @@ impl Kernel for Part<'_, '_> {
                 for row in start..start + n {
                     // SAFETY: as above; the last panel's part is the only one to come here.
                     unsafe { dx.get().add(row * stride + of.inputs).write_bytes(0, rest) };
+                }
+            }
+        }
+    }
+}
+
+/// dX of a block's rows and one panel.
+struct Product<'a> {
+    gradient: &'a [f32],
+    layout: Layout,
+    weight: &'a [f32],
+    panel: Panel,
+    rows: usize,
+}
+
+impl Product<'_> {
+    /// # Safety
+    /// `to`'s rows and columns are there; after the packed rows there is room for a tile's.
+    #[inline(always)]
+    unsafe fn run<V: Vector, S: Sink>(&self, to: S) {
+        let tall = height::<V>(self.panel.vectors);
+        for row in (0..self.rows).step_by(tall) {
+            // SAFETY: the caller's.
+            unsafe {
+                let tile = InputTile {
+                    gradient: self.gradient.as_ptr().add(self.layout.row(0, row)),
+                    layout: self.layout,
+                    weight: self.weight.as_ptr(),
+                    to: to.offset(row, 0),
+                };
+                if row + tall <= self.rows {
+                    tile_rows::<V, _>(tall, self.panel.vectors, tile);
+                } else {
+                    cut_tile::<V, _>(tile, self.rows - row, self.panel.vectors);
                 }
             }
         }
@@ -142,6 +189,13 @@ fn pack_weight(of: &Backward, panel: Panel, to: &mut [f32]) {
     }
 }
 
+/// Rows that are wanted soon.
+#[derive(Clone, Copy)]
+struct Ahead {
+    first: *const f32,
+    stride: usize,
+}
+
 /// A panel of the input, normalized, n rows from `start` on.
 ///
 /// # Safety
@@ -154,10 +208,14 @@ unsafe fn pack_input<V: Vector>(
     n: usize,
     panel: Panel,
     to: *mut f32,
-    _end: usize,
+    next: [Ahead; 2],
 ) {
     let from = of.x.data.as_ptr().wrapping_add(start * of.x.stride + panel.first);
     for i in 0..n {
+        for ahead in next {
+            V::prefetch(ahead.first.wrapping_add(i * ahead.stride));
+            V::prefetch(ahead.first.wrapping_add(i * ahead.stride + panel.width - 1));
+        }
         for j in (0..panel.width).step_by(V::LANES) {
             // SAFETY: the caller's; a norm's vectors are padded.
             unsafe {

@@ -3,6 +3,11 @@
 use super::super::simd::{Kernel, Level, Vector};
 use std::ops::Range;
 
+/// The most rows of any tile.
+pub(super) const MAX_HEIGHT: usize = 28;
+/// The most columns of any panel.
+pub(super) const MAX_WIDTH: usize = 48;
+
 /// Columns of a matrix cut into panels of one, two or three vectors, with the least waste: twos, and one panel of
 /// another width first where the number of vectors is odd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,24 +123,29 @@ pub(super) fn height<V: Vector>(vectors: usize) -> usize {
 /// `tile`'s, for MR up to the full height.
 #[inline(always)]
 pub(super) unsafe fn tile_rows<V: Vector, T: Tiled>(rows: usize, vectors: usize, tile: T) {
-    let full = height::<V>(vectors);
-    let rows = match rows {
-        ..=4 if full > 4 => 4,
-        ..=8 if full > 8 => 8,
-        _ => full,
-    };
-    match (vectors, rows) {
-        (1, 28) => call::<V, T, 28, 1>(tile),
-        (1, 12) => call::<V, T, 12, 1>(tile),
-        (1, 8) => call::<V, T, 8, 1>(tile),
-        (1, _) => call::<V, T, 4, 1>(tile),
-        (2, 14) => call::<V, T, 14, 2>(tile),
-        (2, 8) => call::<V, T, 8, 2>(tile),
-        (2, 6) => call::<V, T, 6, 2>(tile),
-        (2, _) => call::<V, T, 4, 2>(tile),
-        (_, 9) => call::<V, T, 9, 3>(tile),
-        (_, 8) => call::<V, T, 8, 3>(tile),
-        (_, _) => call::<V, T, 4, 3>(tile),
+    // The outer conditions are known to the compiler: each level gets its own tiles alone.
+    let smaller = |size: usize| rows <= size && size < height::<V>(vectors);
+    match vectors {
+        1 if smaller(4) => call::<V, T, 4, 1>(tile),
+        1 if smaller(8) => call::<V, T, 8, 1>(tile),
+        1 => match V::TILE_ROWS[0] {
+            28 => call::<V, T, 28, 1>(tile),
+            12 => call::<V, T, 12, 1>(tile),
+            _ => call::<V, T, 4, 1>(tile),
+        },
+        2 if smaller(4) => call::<V, T, 4, 2>(tile),
+        2 if smaller(8) => call::<V, T, 8, 2>(tile),
+        2 => match V::TILE_ROWS[1] {
+            14 => call::<V, T, 14, 2>(tile),
+            6 => call::<V, T, 6, 2>(tile),
+            _ => call::<V, T, 4, 2>(tile),
+        },
+        _ if smaller(4) => call::<V, T, 4, 3>(tile),
+        _ if smaller(8) => call::<V, T, 8, 3>(tile),
+        _ => match V::TILE_ROWS[2] {
+            9 => call::<V, T, 9, 3>(tile),
+            _ => call::<V, T, 4, 3>(tile),
+        },
     }
 }
 

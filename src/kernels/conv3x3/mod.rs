@@ -4,6 +4,11 @@
 //! padded with zeros. Winograd's minimal filtering (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks")
 //! with tiles of 2×2 and 4×4 outputs, or the plain sum: [`Algorithm`].
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "transforms go along lines, then along columns: the same indices on both sides say so"
+)]
+
 mod algorithm;
 mod engine;
 mod few;

@@ -11,8 +11,9 @@ use std::ops::Range;
 /// Tiles that a pass takes at most.
 pub(super) const MAX_TILES: usize = 56;
 
-/// With fewer tiles than this a thread, the threads work on the same ones.
-const FEW_TILES: usize = 8;
+/// With fewer tiles than this a thread, the threads work on the same ones. (With 8 a thread it took half as long again as
+/// tiles of their own: what one loads, another has to fetch.)
+const FEW_TILES: usize = 2;
 
 /// How the work is cut.
 #[derive(Clone, Copy)]
@@ -55,7 +56,7 @@ impl Plan {
         let panels = columns.div_ceil(2 * lanes);
         // The plain sum's points share one product: its threads cannot each take some.
         let together =
-            side > 1 && threads > 1 && (1..=MAX_TILES.min(FEW_TILES * threads)).contains(&grid.tiles());
+            side > 1 && threads > 1 && (1..MAX_TILES.min(FEW_TILES * threads)).contains(&grid.tiles());
         let (tile_parts, panel_parts) = if together {
             let panel_parts = threads.min(panels);
             ((threads / panel_parts).clamp(1, grid.tiles()), panel_parts)

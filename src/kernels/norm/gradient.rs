@@ -4,7 +4,10 @@ use super::rows::{load, locked, store, Rows, RowsMut};
 use super::Machine;
 use crate::kernels::simd::{Kernel, Vector};
 use crate::kernels::threads::part;
-use crate::kernels::{padded, Aligned};
+use crate::kernels::{padded, Aligned, PAD};
+
+/// A few columns of long rows: the processor does not see where the next ones are, so they are asked for so many rows early.
+const AHEAD: usize = 16;
 
 /// dx = g·scale + (x − mean)·slope + offset, a channel each; every vector as long as the padded width, zero beyond C.
 ///
@@ -135,6 +138,12 @@ impl Kernel for Body<'_> {
                 // vectors for the padded width, and the output for whole rows.
                 unsafe {
                     let vector = |of: &[f32]| V::load(of.as_ptr().add(c));
+                    if c % PAD == 0 {
+                        V::prefetch(begin(&xs).wrapping_add(AHEAD * xs.ld + c));
+                        if let Some(g) = &g {
+                            V::prefetch(begin(g).wrapping_add(AHEAD * g.ld + c));
+                        }
+                    }
                     let left = |matrix: &Rows| readable(matrix).saturating_sub(c);
                     let g: V = match &g {
                         Some(g) => load(begin(g).wrapping_add(c), left(g)),

@@ -16,16 +16,7 @@ pub use moments::{copy_moments, moments, Moments};
 pub use pool::{pool, pool_backward, Pool};
 pub use rows::{Rows, RowsMut};
 
-use super::{Level, Threads};
-
-/// What a kernel runs on.
-#[derive(Clone, Copy)]
-pub struct Machine<'a> {
-    /// The instruction set.
-    pub level: Level,
-    /// The threads.
-    pub threads: &'a dyn Threads,
-}
+pub use super::conv3x3::Machine;
 
 /// A norm over C channels with its statistics put in. Each vector is [`super::padded`]\(C\) long, zero beyond C.
 #[derive(Clone, Copy, Debug)]

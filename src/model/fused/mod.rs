@@ -19,9 +19,11 @@ mod stem;
 
 pub use stage::Kernels;
 
+use super::dense_block::DenseBlock;
 use super::dense_layer::drop;
 use super::densenet::Features;
 use super::error::{ModelError, Result};
+use super::layers::Conv2d;
 use super::stem::StemLayers;
 use super::transition::Transition;
 use plan::{End, NormState, Plan};
@@ -38,7 +40,7 @@ pub(super) struct Engine {
     scratch: SharedScratch,
 }
 
-/// A pass holds the lock while it runs: one network's passes share the memory one after another.
+/// A pass holds the lock while it runs. One that finds it taken, on another thread, makes memory of its own.
 type SharedScratch = Arc<Mutex<Option<fast::Scratch>>>;
 
 /// How one pass runs.
@@ -79,6 +81,11 @@ impl Engine {
         if train && n * h * w == 1 {
             return Err(ModelError::OneValuePerChannel { got: dense.size() });
         }
+        if !fast::takes([&dense, &norm.weight, &norm.bias]) {
+            // Autocast has made another type of it.
+            let map = norm.try_forward(&dense, train)?.f_relu_()?;
+            return Ok(Some(stem.try_pool(&map)?));
+        }
         let end = StemEnd { norm: NormState::of(norm), train, level };
         Ok(crate::autograd::apply(end, &[&dense, &norm.weight, &norm.bias])?.pop())
     }
@@ -111,6 +118,7 @@ impl Engine {
             None if pooled => End::Pool(&features.norm5),
             None => End::Norm(&features.norm5),
         };
+        check(&features.blocks[index], transition)?;
         let (plan, inputs) =
             Plan::new(&features.blocks[index], end, xs, run.train, run.keep_bottlenecks, tap);
         let mut outputs =
@@ -136,4 +144,37 @@ impl Engine {
 /// input as it is.
 fn channels_last(weight: &Tensor) -> Result<Tensor> {
     Ok(weight.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+}
+
+/// Refuses what a stage does not compute: layers whose public fields were changed into something that differs from layer to
+/// layer, or into another convolution.
+fn check(block: &DenseBlock, transition: Option<&Transition>) -> Result<()> {
+    let refuse = |reason: &str| {
+        let reason = format!("{reason}: use Memory::Standard for such a network");
+        Err(ModelError::config("memory", "Fused or Minimal", reason))
+    };
+    let plain = |conv: &Conv2d, padding: i64| conv.stride == 1 && conv.padding == padding;
+    let Some(first) = block.layers.first() else { return refuse("needs a layer in every block") };
+    for layer in &block.layers {
+        let same = layer.drop_rate == first.drop_rate
+            && layer.dropout == first.dropout
+            && layer.conv2.is_some() == first.conv2.is_some()
+            && layer.norm2.is_some() == layer.conv2.is_some();
+        if !same {
+            return refuse("needs layers of one kind and one dropout in a block");
+        }
+        let convolutions = match &layer.conv2 {
+            Some(conv2) => plain(&layer.conv1, 0) && plain(conv2, 1),
+            None => plain(&layer.conv1, 1),
+        };
+        if !convolutions {
+            return refuse("needs convolutions of stride 1 that keep height and width");
+        }
+    }
+    match transition {
+        Some(transition) if !plain(&transition.conv, 0) => {
+            refuse("needs a transition's convolution as it was built")
+        }
+        _ => Ok(()),
+    }
 }

@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::{fast, generic, SharedScratch};
 use crate::autograd::{BoxError, Context, Function};
 use crate::kernels::Level;
-use std::sync::PoisonError;
+use std::sync::TryLockError;
 use tch::Tensor;
 
 /// What computes a fused network.
@@ -56,9 +56,22 @@ impl Stage {
         (level, scratch): &(Level, SharedScratch),
         body: impl FnOnce(fast::Site, &mut fast::Scratch) -> R,
     ) -> R {
-        let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        body(fast::Site { level: *level, size: self.size }, fast::Scratch::at(&mut scratch, *level))
+        let site = fast::Site { level: *level, size: self.size };
+        match scratch.try_lock() {
+            Ok(mut scratch) => body(site, fast::Scratch::at(&mut scratch, *level)),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                body(site, fast::Scratch::at(&mut poisoned.into_inner(), *level))
+            }
+            Err(TryLockError::WouldBlock) => body(site, fast::Scratch::at(&mut None, *level)),
+        }
     }
+}
+
+/// The same memory as a tensor of its own: autograd lets nobody write in place to a function's output that is a view.
+pub(super) fn not_a_view(output: &Tensor) -> Tensor {
+    let mut own = Tensor::empty([0], (output.kind(), output.device()));
+    own.set_data(output);
+    own
 }
 
 /// There are no saved tensors of the number this plan asks for.
@@ -87,7 +100,7 @@ impl Function for Stage {
         }
         let kept = kept.into_tensors();
         ctx.save_for_backward(&kept.iter().collect::<Vec<_>>());
-        Ok(outputs)
+        Ok(outputs.iter().map(not_a_view).collect())
     }
 
     fn backward(&self, ctx: &Context, grads: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>, BoxError> {

@@ -5,6 +5,7 @@
 use super::fast::{self, NormVectors, Terms};
 use super::kept::Size;
 use super::plan::NormState;
+use super::stage::not_a_view;
 use crate::autograd::{f32_slice, BoxError, Buffer, Context, Function};
 use crate::kernels::norm::{self, Affine, Gradient, MaxPool};
 use crate::kernels::Level;
@@ -35,12 +36,11 @@ impl Function for StemEnd {
 
     fn forward(&mut self, ctx: &mut Context, inputs: &[Tensor]) -> Result<Vec<Tensor>, BoxError> {
         let (site, pool) = self.site(&inputs[0]);
-        // A view of a channels-last tensor: what is saved is the convolution's output itself.
         let xs = site.size.rows_of(&inputs[0].f_detach()?)?.f_contiguous()?;
         let rows = norm::Rows::new(f32_slice(&xs).unwrap_or_default(), pool.channels);
         let statistics = match self.train {
             true => {
-                let moments = norm::moments(site.norm(), rows, site.rows(), pool.channels);
+                let moments = norm::moments(site.machine(), rows, site.rows(), pool.channels);
                 (Tensor::from_slice(&moments.mean), Tensor::from_slice(&moments.var))
             }
             false => self.norm.running()?,
@@ -51,13 +51,12 @@ impl Function for StemEnd {
         let mut output = Buffer::new(&[small.rows(), pool.channels as i64])?;
         let to = norm::RowsMut::new(output.as_mut_slice(), pool.channels);
         let affine = Affine { scale: &vectors.scale, shift: &vectors.shift };
-        norm::max_pool(site.norm(), pool, affine, rows, to);
+        norm::max_pool(site.machine(), pool, affine, rows, to);
         if self.train {
             self.norm.move_by(&statistics, site.size.rows())?;
         }
-        let image = site.size.image(&xs)?;
-        ctx.save_for_backward(&[&image, &inputs[1], &inputs[2], &statistics.0, &statistics.1]);
-        Ok(vec![small.image(&output.into_tensor())?])
+        ctx.save_for_backward(&[&inputs[0], &inputs[1], &inputs[2], &statistics.0, &statistics.1]);
+        Ok(vec![not_a_view(&small.image(&output.into_tensor())?)])
     }
 
     fn backward(&self, ctx: &Context, grads: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>, BoxError> {
@@ -71,7 +70,7 @@ impl Function for StemEnd {
         let rows = |tensor| norm::Rows::new(f32_slice(tensor).unwrap_or_default(), pool.channels);
         let mut dx = Buffer::new(&[site.size.rows(), pool.channels as i64])?;
         let (dgamma, dbeta) = norm::max_pool_backward(
-            site.norm(),
+            site.machine(),
             pool,
             Affine { scale: &norm.scale, shift: &norm.shift },
             &norm.mean,
@@ -90,7 +89,7 @@ impl Function for StemEnd {
                 fast::second_stage(&norm, &dgamma, &dbeta, site.rows(), self.train);
             let terms = Gradient { scale: &scale, mean: &mean, slope: &slope, offset: &offset };
             let to = norm::RowsMut::new(dx.as_mut_slice(), pool.channels);
-            norm::gradient_in_place(site.norm(), terms, rows(&xs), to, site.rows(), pool.channels);
+            norm::gradient_in_place(site.machine(), terms, rows(&xs), to, site.rows(), pool.channels);
             input = Some(site.size.image(&dx.into_tensor())?);
         }
         Ok(vec![input, wanted(1, single(&dgamma)), wanted(2, single(&dbeta))])

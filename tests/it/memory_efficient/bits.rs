@@ -257,10 +257,21 @@ fn what_backward_makes_again_from_must_not_have_changed() {
             other => panic!("{other:?}"),
         }
     };
-    failing(1, &|features| drop(features[1].shallow_clone().fill_(0.)));
-    failing(3, &|_| drop(layer.norm1.bias.shallow_clone().fill_(0.)));
+    failing(0, &|features| drop(features[1].shallow_clone().fill_(0.)));
+    failing(2, &|_| drop(layer.norm1.bias.shallow_clone().fill_(0.)));
+    failing(1, &|_| drop(layer.norm1.weight.shallow_clone().fill_(1.)));
     let output = layer.try_forward(&features(), true).unwrap();
     backward(&output.sum(Kind::Float)).unwrap();
+    // A whole block's output holds the features.
+    let input = numbers(&[2, 16, 6, 6], 0.3).set_requires_grad(true);
+    let output = network.features.blocks[0].try_forward(&input, true).unwrap();
+    let sum = output.sum(Kind::Float);
+    drop(no_grad(|| output.shallow_clone().fill_(0.)));
+    let error = backward(&sum).unwrap_err();
+    assert!(
+        matches!(error, AutogradError::SavedTensorChanged { function: "DenseLayer", index: 0, .. }),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -37,6 +37,14 @@ fn webp_decodes_to_pils_bits_lossy_too() {
     assert_decodes_as_pil(PICTURES.group("webp"));
 }
 
+/// Baseline and progressive, every subsampling, gray, CMYK, YCCK, RGB inside, odd sizes.
+#[cfg(feature = "libjpeg-turbo")]
+#[test]
+fn with_libjpeg_turbo_every_jpeg_decodes_to_pils_bits() {
+    assert!(PICTURES.group("jpeg").len() >= 20);
+    assert_decodes_as_pil(PICTURES.group("jpeg"));
+}
+
 /// Mean absolute difference allowed between two decoders of a JPEG file, in levels.
 const JPEG_MEAN: f64 = 2.0;
 

@@ -106,7 +106,7 @@ impl Pass<'_> {
             norm::Rows::new(slice.get(from..).unwrap_or_default(), self.mean.len())
         });
         norm::gradient(
-            self.site.norm(),
+            self.site.machine(),
             terms,
             columns(&g[from..]),
             columns(&self.features[from..]),
@@ -137,7 +137,7 @@ impl Pass<'_> {
                 let (width, outputs, windows) = (padded(channels), conv.size()[0] as usize, pool.windows());
                 let pooled = pooled.take(windows * width);
                 let to = norm::RowsMut::new(pooled, width);
-                norm::pool(site.norm(), pool, affine, xs, to);
+                norm::pool(site.machine(), pool, affine, xs, to);
                 let (v, stride) = padded_rows(output, windows, outputs, rows);
                 let weight = contiguous(conv)?;
                 let of = conv1x1::Backward {
@@ -164,7 +164,7 @@ impl Pass<'_> {
         };
         let g = norm::RowsMut::new(g.take(site.rows() * self.ld), self.ld);
         let dy = norm::Rows::new(dy, stride);
-        let (slopes, betas) = norm::pool_backward(site.norm(), pool, affine, &norm.mean, xs, dy, g);
+        let (slopes, betas) = norm::pool_backward(site.machine(), pool, affine, &norm.mean, xs, dy, g);
         let invstd = norm.invstd.iter().map(|x| f64::from(*x));
         let dgamma: Vec<f32> =
             slopes.iter().zip(invstd).map(|(slope, invstd)| (slope * invstd) as f32).collect();
@@ -273,7 +273,7 @@ impl Pass<'_> {
                 offset: &terms.offset,
             };
             let xs = norm::Rows::new(y1, ldy);
-            norm::gradient_in_place(site.norm(), terms, xs, norm::RowsMut::new(&mut v, ldy), rows, width);
+            norm::gradient_in_place(site.machine(), terms, xs, norm::RowsMut::new(&mut v, ldy), rows, width);
             undrop(&mut v, width, mask, plan.drop_rate)?;
         }
         let v_rows = conv1x1::Rows { data: &v, stride: ldy };
@@ -362,7 +362,7 @@ impl Pass<'_> {
             let input = conv3x3::Input { rows: input, norm: Some(affine) };
             let to = dw.as_mut_slice();
             conv3x3::weight_gradient(
-                site.conv3(),
+                site.machine(),
                 &mut scratch.conv3,
                 algorithm,
                 pictures,
@@ -375,7 +375,7 @@ impl Pass<'_> {
         scratch.clock.lap("conv2 weight gradient");
         let algorithm = Algorithm::fastest(Of::InputGradient, pictures, inputs, outputs);
         let weight = contiguous(weight)?;
-        scratch.packed3.input_gradient(site.conv3(), algorithm, &numbers(&weight), outputs, inputs);
+        scratch.packed3.input_gradient(site.machine(), algorithm, &numbers(&weight), outputs, inputs);
         let (mut dgamma, mut dbeta) = (vec![0.0; inputs], vec![0.0; inputs]);
         let result = conv3x3::InputGradient {
             input,
@@ -386,7 +386,14 @@ impl Pass<'_> {
             dgamma: &mut dgamma,
             dbeta: &mut dbeta,
         };
-        conv3x3::input_gradient(site.conv3(), &mut scratch.conv3, pictures, output, &scratch.packed3, result);
+        conv3x3::input_gradient(
+            site.machine(),
+            &mut scratch.conv3,
+            pictures,
+            output,
+            &scratch.packed3,
+            result,
+        );
         scratch.clock.lap("conv2 input gradient");
         Ok((dgamma, dbeta))
     }

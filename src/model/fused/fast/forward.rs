@@ -33,7 +33,7 @@ pub(in crate::model::fused) fn forward(
     {
         let from = norm::Rows::new(f32_slice(&xs).unwrap_or_default(), first);
         let to = norm::RowsMut::new(features.as_mut_slice(), ld);
-        shared.put(0, &norm::copy_moments(site.norm(), from, to, rows, first));
+        shared.put(0, &norm::copy_moments(site.machine(), from, to, rows, first));
     }
     drop(xs);
     scratch.clock.lap("input forward");
@@ -141,7 +141,7 @@ impl Pass1<'_> {
             let mask = y1.with_tensor(|y1| dropout(&mut y1.f_narrow(1, 0, width as i64)?, rate))?;
             self.masks.push(mask);
             moments = norm::moments(
-                self.site.norm(),
+                self.site.machine(),
                 norm::Rows::new(y1.as_slice(), padded(width)),
                 self.site.rows(),
                 width,
@@ -216,7 +216,7 @@ impl Pass1<'_> {
         let inputs = from.map_or(at, |(_, width)| width);
         let weight = contiguous(weight)?;
         let algorithm = Algorithm::fastest(Pass::Forward, site.pictures(), inputs, count);
-        scratch.packed3.forward(site.conv3(), algorithm, &numbers(&weight), count, inputs);
+        scratch.packed3.forward(site.machine(), algorithm, &numbers(&weight), count, inputs);
         let normed = Some(conv3x3::Norm { scale: &norm.scale, shift: &norm.shift });
         let (mut mean, mut variance) = (vec![0.0; count], vec![0.0; count]);
         let moments = conv3x3::Moments { mean: &mut mean, variance: &mut variance };
@@ -229,7 +229,7 @@ impl Pass1<'_> {
                 };
                 let output = conv3x3::Output { data: to, ld, at, moments };
                 conv3x3::forward(
-                    site.conv3(),
+                    site.machine(),
                     &mut scratch.conv3,
                     site.pictures(),
                     input,
@@ -276,7 +276,7 @@ impl Pass1<'_> {
             .with_tensor(|features| dropout(&mut features.f_narrow(1, at as i64, count as i64)?, rate))?;
         self.masks.push(mask);
         let columns = norm::Rows::new(&self.features.as_slice()[at..], self.ld);
-        self.shared.put(at, &norm::moments(self.site.norm(), columns, self.site.rows(), count));
+        self.shared.put(at, &norm::moments(self.site.machine(), columns, self.site.rows(), count));
         Ok(())
     }
 
@@ -288,7 +288,7 @@ impl Pass1<'_> {
         let windows = pool.windows();
         let Some(conv) = conv else {
             let mut output = Buffer::new(&[windows as i64, channels as i64])?;
-            norm::pool(site.norm(), pool, affine, xs, norm::RowsMut::new(output.as_mut_slice(), channels));
+            norm::pool(site.machine(), pool, affine, xs, norm::RowsMut::new(output.as_mut_slice(), channels));
             let output = output.into_tensor();
             return match self.plan.tail {
                 Tail::Pool => Ok(output),
@@ -298,7 +298,7 @@ impl Pass1<'_> {
         let scratch = &mut *self.scratch;
         let (width, outputs) = (padded(channels), conv.size()[0] as usize);
         let pooled = scratch.pooled.take(windows * width);
-        norm::pool(site.norm(), pool, affine, xs, norm::RowsMut::new(pooled, width));
+        norm::pool(site.machine(), pool, affine, xs, norm::RowsMut::new(pooled, width));
         scratch.packed1.pack(&LibtorchThreads, &numbers(&contiguous(conv)?), outputs, channels);
         let of = conv1x1::Forward {
             rows: windows,

@@ -16,8 +16,8 @@ pub(super) use vectors::{second_stage, NormVectors, Terms};
 
 use super::kept::Size;
 use crate::autograd::LibtorchThreads;
-use crate::kernels::conv3x3::{self, Pictures};
-use crate::kernels::{norm, padded, Level};
+use crate::kernels::conv3x3::{Machine, Pictures};
+use crate::kernels::{padded, Level};
 use std::borrow::Borrow;
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -37,12 +37,8 @@ impl Site {
         Pictures { count: self.size.n as usize, height: self.size.h as usize, width: self.size.w as usize }
     }
 
-    pub fn norm(self) -> norm::Machine<'static> {
-        norm::Machine { level: self.level, threads: &LibtorchThreads }
-    }
-
-    fn conv3(self) -> conv3x3::Machine<'static> {
-        conv3x3::Machine { level: self.level, threads: &LibtorchThreads }
+    pub fn machine(self) -> Machine<'static> {
+        Machine { level: self.level, threads: &LibtorchThreads }
     }
 }
 
