@@ -406,7 +406,8 @@ def save_old(object, path, style, view=None, location="cpu", cuda_class=False, m
         for key in sorted(storages):
             storage = storages[key]
             file.write(struct.pack("<q", storage._size()))
-            file.write(bytes(storage._untyped_storage))
+            # bytes(storage) would go through Python's numbers one by one.
+            file.write(torch.empty(0, dtype=torch.uint8).set_(storage._untyped_storage).numpy().tobytes())
         file.write(b"trailing bytes are nobody's business")
 
 

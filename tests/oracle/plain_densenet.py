@@ -73,12 +73,12 @@ class BlurPool(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        row = torch.tensor([0.25, 0.5, 0.25])
         self.channels = channels
-        self.register_buffer("filter", torch.outer(row, row).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x):
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.filter, stride=2, groups=self.channels)
+        row = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype)
+        filter = torch.outer(row, row).repeat(self.channels, 1, 1, 1)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), filter, stride=2, groups=self.channels)
 
 
 class PlainDenseNet(nn.Module):
