@@ -116,14 +116,19 @@ fn functions() -> Result<(), BoxError> {
     }
     for fault in [Fault::BackwardFails, Fault::BackwardPanics, Fault::TooManyGradients] {
         assert!(backward(&cube(&x, fault)?).is_err(), "{fault:?}");
-        assert!(Tensor::f_run_backward(&[cube(&x, fault)?], &[&x], false, false).is_err(), "{fault:?}, through tch");
+        assert!(
+            Tensor::f_run_backward(&[cube(&x, fault)?], &[&x], false, false).is_err(),
+            "{fault:?}, through tch"
+        );
     }
     let mut input = leaf() * 1.;
     let y = cube(&input, Fault::None)?;
     input += 1.;
     assert!(matches!(backward(&y), Err(AutogradError::SavedTensorChanged { .. })));
     let many: Vec<Tensor> = (0..200).map(|_| leaf()).collect();
-    let sum = many.iter().try_fold(Tensor::from(0f64), |sum, x| Ok::<_, AutogradError>(sum + cube(x, Fault::None)?));
+    let sum = many
+        .iter()
+        .try_fold(Tensor::from(0f64), |sum, x| Ok::<_, AutogradError>(sum + cube(x, Fault::None)?));
     backward(&sum?)?;
     Ok(())
 }

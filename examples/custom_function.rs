@@ -21,7 +21,11 @@ struct Mish;
 impl Function for Mish {
     const NAME: &'static str = "Mish";
 
-    fn forward(&mut self, ctx: &mut Context, inputs: &[Tensor]) -> std::result::Result<Vec<Tensor>, BoxError> {
+    fn forward(
+        &mut self,
+        ctx: &mut Context,
+        inputs: &[Tensor],
+    ) -> std::result::Result<Vec<Tensor>, BoxError> {
         let x = &inputs[0];
         // Saved tensors are watched: changing x before backward is an error, not a wrong gradient.
         ctx.save_for_backward(&[x]);

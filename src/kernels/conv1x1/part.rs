@@ -49,7 +49,7 @@ impl Kernel for Part<'_, '_> {
         slot.totals.clear();
         slot.totals.resize(2 * columns.len(), 0.0);
 
-        let block = block::<V>(of.outputs, height::<V>(panels.get(panels.count - 1).vectors));
+        let block = block(of.outputs, height::<V>(panels.get(panels.count - 1).vectors));
         let layout = Layout::new(of.outputs, block);
         let input = slot.input.take(block * 3 * V::LANES);
         let sums = slot.sums.take(2 * columns.len());
@@ -80,9 +80,9 @@ impl Kernel for Part<'_, '_> {
                     stride,
                 });
                 let ahead = [x, ahead.unwrap_or(x)];
-                // SAFETY: n rows of x from `start` on, and the panel's columns, are there (checked by `run`: a panel
-                // ends within the padded width); so is room for n rows of the widest panel.
                 if norm.is_some() || dweight.is_some() {
+                    // SAFETY: n rows of x from `start` on, and the panel's columns, are there (checked by `run`: a
+                    // panel ends within the padded width); so is room for n rows of the widest panel.
                     unsafe { pack_input::<V>(of, norm, start, n, panel, input.as_mut_ptr(), ahead) };
                 }
                 if let Some(to) = dweight {
@@ -175,7 +175,7 @@ impl Product<'_> {
 
 /// Rows that are computed at once: their packed gradient (twice) fits the second cache beside the panels.
 #[inline(always)]
-fn block<V: Vector>(outputs: usize, tile: usize) -> usize {
+fn block(outputs: usize, tile: usize) -> usize {
     (28672 / outputs.max(128)).clamp(56, 224) / tile * tile
 }
 

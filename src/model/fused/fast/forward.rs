@@ -11,6 +11,9 @@ use crate::model::fused::kept::{output_size, Kept};
 use crate::model::fused::plan::{LayerParameters, Plan, Tail};
 use tch::{Kind, TchError, Tensor};
 
+/// A norm's batch statistics, each [C].
+type MeanVar = (Tensor, Tensor);
+
 /// A stage's outputs (the main one; the block's features too where the plan says so) and what its backward needs. With
 /// `keep` off, what a backward pass alone would need is not kept.
 pub(in crate::model::fused) fn forward(
@@ -60,9 +63,9 @@ pub(in crate::model::fused) fn forward(
     // In training all first norms' statistics are the features': one tensor, which they share.
     if plan.train {
         let (mean, var) = (Tensor::from_slice(&pass.shared.mean), Tensor::from_slice(&pass.shared.var));
-        for index in 0..plan.layers {
+        for (index, first) in firsts.iter_mut().enumerate().take(plan.layers) {
             let channels = plan.layer(parameters, index).gamma1.size()[0];
-            firsts[index] = (mean.f_narrow(0, 0, channels)?, var.f_narrow(0, 0, channels)?);
+            *first = (mean.f_narrow(0, 0, channels)?, var.f_narrow(0, 0, channels)?);
         }
         firsts.push((mean, var));
     } else {
@@ -120,7 +123,7 @@ impl Pass1<'_> {
         &mut self,
         index: usize,
         layer: &LayerParameters,
-    ) -> Result<((Tensor, Tensor), Option<(Tensor, Tensor)>), TchError> {
+    ) -> Result<(MeanVar, Option<MeanVar>), TchError> {
         let plan = self.plan;
         let channels = layer.gamma1.numel();
         let first = self.statistics(plan.norm1(index), channels)?;
