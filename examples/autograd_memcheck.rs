@@ -1,6 +1,6 @@
-//! Every way through the C++ of `autograd`, once: for a memory checker (`scripts/memcheck.sh`, `make memcheck`).
+//! Every way through the C++ of `autograd`, once: for a memory checker (`scripts/memcheck.sh`).
 //!
-//! Prints `ok` at its end. Small tensors and one thread, since valgrind runs it some fifty times slower.
+//! Prints `ok` at its end. Small tensors, since valgrind runs it many times slower.
 
 use densenet::autograd::{
     apply, backward, convolution_backward, count_cpu_memory, grad, native_batch_norm_backward, parallel_for,
@@ -153,7 +153,9 @@ fn operations() -> Result<(), BoxError> {
     let cast = with_cpu_autocast(Kind::BFloat16, || input.f_conv2d::<&Tensor>(&weight, None, 1, 0, 1, 1))??;
     assert_eq!(cast.kind(), Kind::BFloat16);
     let ran = AtomicUsize::new(0);
-    parallel_for(10, &|_| drop(ran.fetch_add(1, Ordering::Relaxed)))?;
+    parallel_for(10, &|_| {
+        ran.fetch_add(1, Ordering::Relaxed);
+    })?;
     assert_eq!(ran.into_inner(), 10);
     let panicking = |task: usize| match task {
         3 => std::panic::resume_unwind(Box::new("as asked")),

@@ -3,9 +3,9 @@
 #
 #   scripts/memcheck.sh
 #
-# Runs examples/autograd_memcheck.rs, which goes every way through the C++ once, on one thread. Takes a few minutes. Exits
-# non-zero on any error that scripts/memcheck.supp does not list; what is listed there happens inside libtorch, its
-# libraries or libc, without a frame of ours.
+# Runs examples/autograd_memcheck.rs, which goes every way through the C++ once, on one thread. Exits
+# non-zero on any error that scripts/memcheck.supp does not list: that file is for errors inside libtorch, its libraries
+# or libc, without a frame of ours.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
