@@ -157,9 +157,10 @@ fn operations() -> Result<(), BoxError> {
         ran.fetch_add(1, Ordering::Relaxed);
     })?;
     assert_eq!(ran.into_inner(), 10);
-    let panicking = |task: usize| match task {
-        3 => std::panic::resume_unwind(Box::new("as asked")),
-        _ => (),
+    let panicking = |task: usize| {
+        if task == 3 {
+            std::panic::resume_unwind(Box::new("as asked"))
+        }
     };
     assert!(parallel_for(10, &panicking).is_err());
     Ok(())

@@ -5,7 +5,7 @@
 //! [`apply`], [`backward`] or [`grad`] as an [`AutogradError`]: nothing unwinds through C++. The C++ behind it (`shim/`) is
 //! compiled by build.rs against the libtorch in use, on unmodified tch and torch-sys.
 //!
-//! May use `tch`, `torch-sys` and the trait [`Threads`](crate::kernels::threads::Threads). One invariant: only [`ffi`] and
+//! May use `tch`, `torch-sys` and the trait [`Threads`](crate::kernels::threads::Threads). One invariant: only `ffi` and
 //! the functions right above it know of pointers; a reference that crosses to C++ ends before the call returns, or is
 //! owned by a node of the graph and freed with it. Source: `torch.autograd.Function`, `torch::autograd::CppNode`.
 #![allow(unsafe_code, reason = "the boundary to C++")]

@@ -19,7 +19,7 @@ fn network(config: &DenseNetConfig) -> (nn::VarStore, DenseNet) {
         for (name, mut tensor) in network.named_tensors() {
             if tensor.dim() == 1 {
                 let numbers = Tensor::rand_like(&tensor) * 0.5;
-                let _ = tensor.copy_(&if name.ends_with("var") { numbers + 0.5 } else { numbers });
+                tensor.copy_(&if name.ends_with("var") { numbers + 0.5 } else { numbers });
             }
         }
     });

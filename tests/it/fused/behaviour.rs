@@ -26,7 +26,8 @@ fn loss(network: &DenseNet, reference: &Reference) -> Tensor {
 #[test]
 fn frozen_parameters_get_no_gradient_and_change_no_other() {
     let reference = reference();
-    let frozen: [(&str, fn(&str) -> bool); 4] = [
+    type Chosen = fn(&str) -> bool;
+    let frozen: [(&str, Chosen); 4] = [
         ("every first convolution", |key| key.contains("conv1.weight")),
         ("norms", |key| key.contains("norm")),
         ("all before the second block's last layer", |key| {
@@ -244,7 +245,7 @@ fn a_training_pass_before_the_backward_of_an_evaluation_pass_changes_nothing() {
             let network = network(&reference, memory);
             let logits = network.try_forward(&reference.input, false).unwrap();
             if between {
-                no_grad(|| network.try_forward(&reference.input, true)).unwrap();
+                let _ = no_grad(|| network.try_forward(&reference.input, true)).unwrap();
             }
             logits.cross_entropy_for_logits(&reference.target).backward();
             gradients(&network)

@@ -107,7 +107,8 @@ fn dropout_trains_as_standard_does() {
 
 #[test]
 fn networks_with_frozen_parts_train_as_standard_does() {
-    let frozen: [(&str, fn(&str) -> bool); 7] = [
+    type Chosen = fn(&str) -> bool;
+    let frozen: [(&str, Chosen); 7] = [
         ("convolutions", |key| key.contains("conv")),
         ("conv1", |key| key.contains("conv1")),
         ("norms", |key| key.contains("norm")),
