@@ -58,7 +58,9 @@ fn official_style_files_of_every_network_load_and_give_torchs_logits_to_the_bit(
         let report = report.unwrap();
         assert_eq!((report.max_abs, report.max_ulp, report.top1_agreement), (0.0, 0, Some(1.0)), "{name}");
         assert_eq!(report.first_difference, None, "{name}");
-        assert_eq!(report.stages.len(), config.block_config.len() + 2, "{name}: stem, blocks, norm5, logits");
+        for key in want.keys().filter(|key| *key != "input") {
+            assert!(report.stages.iter().any(|stage| stage.name == *key), "{name}: {key} is compared");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The network's public surface that torchvision has no twin for: surgery, paths, errors.
 
 use crate::support::{assert_same_bits, seed, small_network};
-use densenet::model::{Cifar, Init, Memory, ModelError, Stem};
+use densenet::model::{Cifar, Init, ModelError, Stem};
 use densenet::{Arch, DenseNet, DenseNetConfig};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use tch::nn::ModuleT;
@@ -209,7 +209,6 @@ fn impossible_configurations_are_refused_by_field() {
     assert!(refused(DenseNetConfig { compression: 1e-9, ..base() }).contains("without channels"));
     assert!(refused(DenseNetConfig { drop_rate: 1.5, ..base() }).contains("drop_rate is 1.5"));
     assert!(refused(DenseNetConfig { num_classes: -1, ..base() }).contains("num_classes is -1"));
-    assert!(refused(DenseNetConfig { memory: Memory::Efficient, ..base() }).contains("does not have yet"));
     let depth = Cifar::new(41, 12).build().unwrap_err().to_string();
     assert!(depth.contains("depth is 41, must be 4 + 3·n"), "{depth}");
     assert!("densenet122".parse::<Arch>().unwrap_err().to_string().contains("densenet121"));

@@ -162,14 +162,17 @@ fn ten_thousand_calls_of_each_kind_leave_memory_where_it_was() {
         println!();
         for (kind, call) in KINDS {
             (0..1000).for_each(|_| call());
-            let (before, live) = (
-                resident(),
-                count_cpu_memory(|memory| {
+            let round = || {
+                let before = resident();
+                let live = count_cpu_memory(|memory| {
                     (0..10_000).for_each(|_| call());
                     memory.live()
-                }),
-            );
-            println!("{kind}\t{}\t{}", resident() - before, live.unwrap());
+                });
+                (resident() - before, live.unwrap())
+            };
+            // What leaks leaks twice; what the system or a library takes once does not.
+            let (first, second) = (round(), round());
+            println!("{kind}\t{}\t{}", first.0.min(second.0), first.1.max(second.1));
         }
         return;
     }

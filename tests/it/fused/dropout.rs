@@ -14,6 +14,9 @@ fn configs() -> Vec<(&'static str, DenseNetConfig)> {
     vec![("every convolution", bc), ("layers' outputs", layers), ("plain", plain), ("whole vectors", wide)]
 }
 
+/// Of a difference: small enough that hardly a ReLU turns within it, large enough for f64.
+const STEP: f64 = 1e-8;
+
 /// The loss under the masks that seed 7 draws.
 fn loss(network: &DenseNet, reference: &Reference) -> Tensor {
     tch::manual_seed(7);
@@ -52,7 +55,7 @@ fn gradients_are_those_of_the_dropped_network() {
                 value
             })
         };
-        let numeric = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+        let numeric = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
         assert!((numeric - slope).abs() < 1e-4 * slope.abs(), "{name}: {slope}, by differences {numeric}");
         for memory in [Memory::Fused, Memory::Minimal] {
             for (kernels, kind, bound) in [
