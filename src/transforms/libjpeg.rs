@@ -32,7 +32,7 @@ fn decompress(bytes: &[u8]) -> Result<RgbImage, String> {
     };
     let mut started = file.to_colorspace(space).map_err(io)?;
     let (width, height) = (started.width(), started.height());
-    let samples: Vec<u8> = started.read_scanlines_flat().map_err(io)?;
+    let samples: Vec<u8> = started.read_scanlines::<u8>().map_err(io)?;
     started.finish().map_err(io)?;
     let pixels: Vec<u8> = match components {
         1 => samples.iter().flat_map(|gray| [*gray; 3]).collect(),
