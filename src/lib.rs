@@ -4,6 +4,7 @@
 //! - [`checkpoint`]: state dicts in torch's formats, read without running anything in them.
 //! - [`weights`]: weights by file or name, with class names and transforms.
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
+//! - [`data`]: labelled pictures and the loader that makes batches of them.
 //! - [`Predictor`]: all of that in one value for any number of threads.
 //! - [`parity`]: is this the network PyTorch ran?
 //! - [`measure`]: what a training step costs here.
@@ -23,6 +24,7 @@
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod checkpoint;
+pub mod data;
 pub mod kernels;
 pub mod measure;
 pub mod model;
