@@ -6,7 +6,7 @@ CARGO := cargo
 IMAGES := examples/images
 SOAK = $(LIBTORCH_SH) $(CARGO) run --release --quiet --example soak -- --network small
 
-.PHONY: demo build test test-jpeg check bench soak help
+.PHONY: demo build test test-jpeg check bench bench-training soak help
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo 'make build   build the command and the library (release)'
 	@echo 'make check   what CI checks: format, lints, tests, documentation'
 	@echo 'make bench   against PyTorch: forward passes, loading, whole processes (ROUNDS=N, default each its own)'
+	@echo 'make bench-training  a training step of densenet121 against torchvision: time and memory'
 	@echo 'make soak    10,000 classifications of ever other sizes, three times, watching memory (ten minutes)'
 
 demo:
@@ -45,6 +46,10 @@ test-jpeg:
 # Only on a machine that does nothing else: two threads that wait for each other wait for everybody's.
 bench:
 	$(LIBTORCH_SH) --oracle $(CARGO) bench -- $(if $(ROUNDS),--rounds $(ROUNDS))
+
+# One case, three rounds; `cargo bench --bench training -- --help` has the others, and the plots.
+bench-training:
+	$(LIBTORCH_SH) --oracle $(CARGO) bench --bench training
 
 # First with tensors outside malloc's heap, where nothing but a leak grows; then as a library and as the command have it.
 soak:

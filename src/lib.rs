@@ -4,6 +4,7 @@
 //! - [`checkpoint`]: state dicts in torch's formats, read without running anything in them.
 //! - [`weights`]: weights by file or name, with class names and transforms.
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
+//! - [`data`]: labelled pictures and the loader that makes batches of them.
 //! - [`Predictor`]: all of that in one value for any number of threads.
 //! - [`export`]: TorchScript for servers that know nothing of this crate.
 //! - [`parity`]: is this the network PyTorch ran?
@@ -26,6 +27,7 @@
 
 pub mod autograd;
 pub mod checkpoint;
+pub mod data;
 pub mod export;
 pub mod kernels;
 pub mod measure;

@@ -3,6 +3,7 @@
 //! - [`open`], [`decode()`] and [`DecodeOptions`]: bytes to RGB pixels, as Pillow's `Image.open(…).convert("RGB")`.
 //! - [`resize()`] with an [`Interpolation`]: Pillow's resampling, to the bit.
 //! - [`resized_size`], [`center_crop`]: torchvision's arithmetic.
+//! - [`Draw`]: random numbers for augmentation, the same on every machine.
 //! - [`ImageClassification`]: the whole preset as data, applied to a picture; [`batch`] puts tensors together.
 //!
 //! Invariant: given the same pixels, everything after decoding equals PIL and torchvision to the bit, and so does
@@ -13,6 +14,7 @@
 //! Pillow's handbook, "Concepts".
 
 mod decode;
+mod draw;
 mod error;
 mod geometry;
 mod gif;
@@ -24,6 +26,7 @@ mod resize;
 mod tiff;
 
 pub use decode::{decode, open, DecodeOptions, WideGray, MAX_FILE_BYTES};
+pub use draw::{Draw, Rng};
 pub use error::{Origin, Result, TransformError};
 pub use geometry::{center_crop, resized_size};
 pub use image::{GrayImage, RgbImage};
