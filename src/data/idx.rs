@@ -42,7 +42,7 @@ impl Idx {
         find(folder.as_ref(), &format!("{part}-images-idx3-ubyte")).is_ok()
     }
 
-    /// Reads a file of pictures ([N, H, W] or [N, H, W, 3] u8) and one of labels ([N] u8).
+    /// Reads a file of pictures ([N, H, W] or [N, H, W, 3] u8) and one of labels (\[N\] u8).
     ///
     /// # Errors
     /// [`DataError::Io`], [`DataError::Idx`].

@@ -65,7 +65,7 @@ impl Default for LoaderOptions {
 pub struct Batch {
     /// [N, C, H, W], f32.
     pub images: Tensor,
-    /// int64 [N] of class indices, or f32 [N, classes] of zeros and ones where pictures have several labels.
+    /// int64 \[N\] of class indices, or f32 [N, classes] of zeros and ones where pictures have several labels.
     pub targets: Tensor,
     /// Their places in the data set.
     pub indices: Vec<usize>,
