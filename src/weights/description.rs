@@ -196,22 +196,6 @@ fn transforms_of(preset: &InputPreset) -> ImageClassification {
 /// The labels that torchxrayvision's networks of a single data set were trained on, by the file's name (nothing else tells;
 /// `torchxrayvision.models.model_urls`). `None`: all of them.
 fn trained_labels(path: Option<&Path>) -> Option<&'static [&'static str]> {
-    const NIH: &[&str] = &[
-        "Atelectasis",
-        "Consolidation",
-        "Infiltration",
-        "Pneumothorax",
-        "Edema",
-        "Emphysema",
-        "Fibrosis",
-        "Effusion",
-        "Pneumonia",
-        "Pleural_Thickening",
-        "Cardiomegaly",
-        "Nodule",
-        "Mass",
-        "Hernia",
-    ];
     const PADCHEST: &[&str] = &[
         "Atelectasis",
         "Consolidation",
@@ -229,6 +213,8 @@ fn trained_labels(path: Option<&Path>) -> Option<&'static [&'static str]> {
         "Hernia",
         "Fracture",
     ];
+    /// All but the last, the fracture.
+    const NIH: &[&str] = PADCHEST.split_at(14).0;
     const CHEXPERT: &[&str] = &[
         "Atelectasis",
         "Consolidation",

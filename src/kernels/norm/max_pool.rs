@@ -197,11 +197,7 @@ pub fn max_pool_backward(
             });
         });
     });
-    let mut totals = totals.sum();
-    totals.truncate(width + pool.channels);
-    let betas = totals.split_off(width);
-    totals.truncate(pool.channels);
-    (totals, betas)
+    totals.halves(pool.channels)
 }
 
 struct Backward<'a> {

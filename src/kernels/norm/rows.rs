@@ -139,6 +139,15 @@ impl Totals {
         }
         sum
     }
+
+    /// [`sum`](Self::sum) as its two halves (γ's gradient and β's), each without its padding beyond `channels`.
+    pub fn halves(self, channels: usize) -> (Vec<f64>, Vec<f64>) {
+        let mut first = self.sum();
+        let mut second = first.split_off(first.len() / 2);
+        first.truncate(channels);
+        second.truncate(channels);
+        (first, second)
+    }
 }
 
 /// Adds f32 sums to f64 ones, and clears them.
