@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Runs a command with libtorch found and, for the tests, the Python that is compared with:
 #
-#   scripts/with-libtorch.sh [--oracle] COMMAND [ARGUMENT...]
+#   scripts/with-libtorch.sh [--oracle|--bench] COMMAND [ARGUMENT...]
 #
 # libtorch is, in this order:
 #   1. $LIBTORCH, if set (a folder with `lib` and `include`);
 #   2. the active Python's, if it has the torch and torchvision of tests/oracle/requirements.txt and the other packages
 #      there at any version;
 #   3. one in the user's cache folder, made with pip on first use and shared by all clones.
-# The command sees LIBTORCH (or LIBTORCH_USE_PYTORCH, if that was set) and, with --oracle, DENSENET_PYTHON.
+# The command sees LIBTORCH (or LIBTORCH_USE_PYTORCH, if that was set), with --oracle DENSENET_PYTHON too, and with --bench
+# besides DENSENET_BENCH_PACKAGES: a folder with the packages of benches/requirements.txt for that Python, made with pip on
+# first use. What only a benchmark compares with is no part of the environment that the tests need.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -146,12 +148,39 @@ find_oracle() {
     DENSENET_PYTHON=$venv/bin/python
 }
 
-oracle=
-if [ "${1:-}" = --oracle ]; then
-    oracle=yes
-    shift
-fi
-[ $# -gt 0 ] || die "usage: scripts/with-libtorch.sh [--oracle] COMMAND [ARGUMENT...]"
+# Sets DENSENET_BENCH_PACKAGES for DENSENET_PYTHON. pip looks for no dependencies: the file names them all, and torch and
+# numpy stay the oracle's.
+find_bench_packages() {
+    local wanted=$here/benches/requirements.txt python
+    python=$("$DENSENET_PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])') ||
+        die "DENSENET_PYTHON=$DENSENET_PYTHON does not run."
+    DENSENET_BENCH_PACKAGES=$cache/bench-python$python-$(cksum <"$wanted" | cut -d ' ' -f 1)
+    [ ! -d "$DENSENET_BENCH_PACKAGES" ] || return 0
+    say "first run: fetching what the benchmark compares with (ONNX Runtime, OpenVINO; 300 MB on disk) into"
+    say "  $DENSENET_BENCH_PACKAGES"
+    mkdir -p "$cache" || die "cannot make $cache; set XDG_CACHE_HOME to a folder that can be written."
+    local partial
+    partial=$(mktemp -d "$DENSENET_BENCH_PACKAGES.XXXXXX")
+    "$DENSENET_PYTHON" -m pip install --disable-pip-version-check --quiet --no-deps --target "$partial" \
+        -r "$wanted" >&2 || {
+        rm -rf "$partial"
+        die "pip could not install benches/requirements.txt (its words are above)." \
+            "Without it: scripts/with-libtorch.sh --oracle cargo bench --bench inference, which measures the rest."
+    }
+    if [ -d "$DENSENET_BENCH_PACKAGES" ]; then
+        rm -rf "$partial"
+    else
+        mv "$partial" "$DENSENET_BENCH_PACKAGES"
+    fi
+}
+
+oracle= bench=
+case ${1:-} in
+--oracle) oracle=yes ;;
+--bench) oracle=yes bench=yes ;;
+esac
+[ -z "$oracle" ] || shift
+[ $# -gt 0 ] || die "usage: scripts/with-libtorch.sh [--oracle|--bench] COMMAND [ARGUMENT...]"
 
 command -v cargo >/dev/null 2>&1 || die "no cargo found: install Rust, see https://rustup.rs"
 command -v "${CXX:-c++}" >/dev/null 2>&1 || die "no C++ compiler (${CXX:-c++}) found." \
@@ -176,5 +205,9 @@ else
     export LIBTORCH
 fi
 [ -z "$oracle" ] || export DENSENET_PYTHON
+if [ -n "$bench" ]; then
+    find_bench_packages
+    export DENSENET_BENCH_PACKAGES
+fi
 
 exec "$@"
