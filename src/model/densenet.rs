@@ -5,6 +5,7 @@ use super::config::DenseNetConfig;
 use super::dense_block::DenseBlock;
 use super::error::{ModelError, Result};
 use super::fused::{Engine, Kernels};
+use super::inference::Numerics;
 use super::init::{self, Init};
 use super::layers::{Conv2d, Linear};
 use super::stem::StemLayers;
@@ -222,6 +223,18 @@ impl DenseNet {
     /// kernels alone.
     pub fn set_kernels(&mut self, kernels: Kernels) {
         self.engine.kernels = kernels;
+    }
+
+    /// Chooses how the network computes in evaluation mode without gradients: [`Numerics::Exact`] unless told otherwise.
+    /// `Fused` and `Auto` keep a [`Prepared`](super::Prepared) network beside this one, made at the first such call and
+    /// made anew when the parameters have changed since.
+    pub fn set_numerics(&mut self, numerics: Numerics) {
+        self.engine.numerics = numerics;
+    }
+
+    /// What [`DenseNet::set_numerics`] chose.
+    pub fn numerics(&self) -> Numerics {
+        self.engine.numerics
     }
 
     /// Where the time of our own kernels' passes went since the last call, part by part, for those who tune them. The first

@@ -33,6 +33,22 @@ pub enum ModelError {
         /// The names there are.
         known: &'static str,
     },
+    /// A name that is no [`Numerics`](super::Numerics).
+    #[error("no numerics are called {name:?}; known: {known}")]
+    UnknownNumerics {
+        /// The name as given.
+        name: String,
+        /// The names there are.
+        known: &'static str,
+    },
+    /// A network that [`Prepared`](super::Prepared) cannot take over.
+    #[error("Numerics::Fused takes f32 networks on the CPU with their layers as they were built, and {found}: {todo}, or use Numerics::Exact (Numerics::Auto chooses it by itself)")]
+    NotFusable {
+        /// What is otherwise.
+        found: String,
+        /// What would help.
+        todo: &'static str,
+    },
     /// An input tensor of the wrong rank, channel count or size.
     #[error("input is {got:?}, this network takes [N, {channels}, H, W], H and W at least {min}")]
     InputShape {

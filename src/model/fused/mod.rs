@@ -23,6 +23,7 @@ use super::dense_block::DenseBlock;
 use super::dense_layer::drop;
 use super::densenet::Features;
 use super::error::{ModelError, Result};
+use super::inference::Numerics;
 use super::layers::Conv2d;
 use super::stem::StemLayers;
 use super::transition::Transition;
@@ -37,6 +38,8 @@ use tch::Tensor;
 #[derive(Debug, Default)]
 pub(super) struct Engine {
     pub kernels: Kernels,
+    /// How evaluation without gradients computes.
+    pub numerics: Numerics,
     scratch: SharedScratch,
 }
 
