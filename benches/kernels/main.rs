@@ -8,10 +8,11 @@
 //! convolution, whatever the algorithm: Winograd's may pass the peak.
 
 mod conv3x3;
-mod peak;
 
 use clap::Parser;
+use densenet::autograd::LibtorchThreads;
 use densenet::kernels::Level;
+use densenet::measure::peak;
 use std::time::{Duration, Instant};
 
 /// Measures the kernels.
@@ -45,7 +46,7 @@ fn main() -> anyhow::Result<()> {
         None => std::thread::available_parallelism()?.get(),
     };
     tch::set_num_threads(i32::try_from(threads)?);
-    println!("{level}, {threads} threads, FMA peak {:.0} GF/s", peak::gflops(level));
+    println!("{level}, {threads} threads, FMA peak {:.0} GF/s", peak::gflops(level, &LibtorchThreads));
     conv3x3::run(level, &args.only)
 }
 

@@ -1,15 +1,16 @@
 //! `densenet classify`
 
+use super::numerics::NumericsArg;
 use super::output::Output;
 use super::pictures;
 use super::reading;
 use super::records::{Classified, Unreadable};
 use super::source;
 use anyhow::{bail, Context, Result};
-use densenet::model::{Arch, Memory};
+use densenet::model::{Arch, Memory, Numerics};
 use densenet::predictor::{Prediction, StreamOptions};
 use densenet::tch::Device;
-use densenet::weights::{imagenet_categories, Outputs};
+use densenet::weights::{imagenet_categories, NetworkOptions, Outputs};
 use densenet::Predictor;
 use std::path::PathBuf;
 
@@ -24,6 +25,8 @@ pub struct Args {
     weights: String,
     #[command(flatten)]
     reading: reading::Args,
+    #[command(flatten)]
+    numerics: NumericsArg,
     /// Refuse weights of another architecture than this one
     #[arg(long)]
     arch: Option<Arch>,
@@ -62,13 +65,17 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
         batch_size: args.batch_size as usize,
         ..StreamOptions::default()
     };
+    let numerics = Some(predictor.numerics()).filter(|numerics| *numerics != Numerics::Exact);
     let mut written = Ok(());
     predictor.predict_files(&files, &options, |(path, result)| {
         let image = path.display().to_string();
         written = match &result {
             Ok(predictions) => {
                 let text = || text(&image, predictions);
-                output.record(&Classified { image: image.clone(), outputs: labels, predictions }, text)
+                output.record(
+                    &Classified { image: image.clone(), outputs: labels, numerics, predictions },
+                    text,
+                )
             }
             Err(error) => {
                 output.item_failed(error);
@@ -82,7 +89,8 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
 
 fn predictor(args: &Args, device: Device, output: &Output) -> Result<Predictor> {
     let source = source::weights(&args.weights, args.arch, output)?;
-    let mut predictor = Predictor::load_with(&source, device, &args.reading.options(Memory::Standard))?;
+    let options = NetworkOptions { numerics: args.numerics.get(), ..args.reading.options(Memory::Standard) };
+    let mut predictor = Predictor::load_with(&source, device, &options)?;
     if let Some(arch) = args.arch {
         let found = predictor.config().arch();
         if found != Some(arch) {

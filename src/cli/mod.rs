@@ -5,6 +5,7 @@ mod classify;
 mod doctor;
 mod export;
 mod memory;
+mod numerics;
 mod output;
 mod parity;
 mod pictures;
@@ -53,7 +54,7 @@ enum Command {
     Parity(parity::Args),
     /// Write a network for programs that know nothing of this crate: TorchScript
     Export(export::Args),
-    /// What training steps cost on this machine
+    /// What forward passes and training steps cost on this machine
     Bench(bench::Args),
     /// What this machine and this libtorch can do
     Doctor(doctor::Args),
@@ -77,7 +78,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Weights(args) => weights::run(args, output),
         Command::Parity(args) => parity::run(args, || Ok(device()?), output),
         Command::Export(args) => export::run(args, device()?, output),
-        Command::Bench(args) => bench::run(args, device()?, output),
+        Command::Bench(args) => bench::run(args, device()?, cli.global.threads, output),
         Command::Doctor(args) => doctor::run(args, cli.global.device, output),
     }
 }

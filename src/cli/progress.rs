@@ -1,10 +1,23 @@
-//! A download's progress bar, on standard error.
+//! Progress bars, on standard error, for people at a terminal alone.
 
 use super::output::Output;
 use densenet::weights::{Note, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Shows bytes, rate and time left to people at a terminal; tells everybody else only what went otherwise than hoped.
+/// A bar over `total` steps (0 where that is not known yet) that are called `unit`. It is the caller's to move and to end.
+pub fn steps(output: &Output, unit: &str, total: u64) -> ProgressBar {
+    if !output.shows_progress() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    let template = "{prefix} {pos}/{len} {wide_bar} {elapsed}, {eta} left";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()));
+    bar.set_prefix(unit.to_string());
+    bar.tick();
+    bar
+}
+
+/// A download's bar: shows bytes, rate and time left; tells everybody else only what went otherwise than hoped.
 pub struct Bar<'a> {
     output: &'a Output,
     bar: ProgressBar,

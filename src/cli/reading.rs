@@ -27,6 +27,12 @@ impl Args {
     }
 
     pub fn options(&self, memory: Memory) -> NetworkOptions {
-        NetworkOptions { memory, root: self.root.clone(), names: self.names(), stem: self.stem }
+        NetworkOptions {
+            memory,
+            root: self.root.clone(),
+            names: self.names(),
+            stem: self.stem,
+            ..NetworkOptions::default()
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The JSON lines the command prints.
 
 use densenet::checkpoint::{Dropped, Format};
+use densenet::model::Numerics;
 use densenet::predictor::Prediction;
 use densenet::transforms::ImageClassification;
 use densenet::weights::{Entry, Outputs};
@@ -13,6 +14,9 @@ pub struct Classified<'a> {
     /// Present where the outputs are independent labels, not classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Outputs>,
+    /// Present where they are not PyTorch's to the bit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<Numerics>,
     pub predictions: &'a [Prediction],
 }
 

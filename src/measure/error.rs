@@ -31,6 +31,9 @@ pub enum MeasureError {
     /// The network's.
     #[error(transparent)]
     Model(#[from] crate::model::ModelError),
+    /// The predictor's: a network that cannot be fused, say.
+    #[error(transparent)]
+    Predict(#[from] crate::predictor::PredictError),
     /// Counting the tensors' memory failed.
     #[error(transparent)]
     Autograd(#[from] crate::autograd::AutogradError),

@@ -1,8 +1,9 @@
 //! A training step: forward, cross entropy, backward, SGD.
 
 use super::memory::{forget_peak, peak_resident, resident};
-use super::{MeasureError, Result};
+use super::{at_least_one, median, MeasureError, Result};
 use crate::autograd::count_cpu_memory;
+use crate::model::channels_last;
 use crate::{DenseNet, DenseNetConfig};
 use std::time::Instant;
 use tch::nn::OptimizerConfig;
@@ -51,7 +52,8 @@ pub struct TrainMeasurement {
     pub parameters: i64,
 }
 
-/// Trains a fresh network on random pictures for `steps` + 1 steps with plain SGD; `progress` hears of each step done.
+/// Trains a fresh network on random pictures for `steps` + 1 steps with plain SGD; `progress` hears of each step done, the
+/// first, which is not timed, included.
 ///
 /// Measures the process as it is: in a process that has done other work, memory freed before is used again and
 /// `activation_bytes` is too small. Draws from libtorch's generator.
@@ -59,13 +61,8 @@ pub struct TrainMeasurement {
 /// # Errors
 /// [`MeasureError`]'s, each.
 pub fn train(options: &TrainOptions, mut progress: impl FnMut(usize)) -> Result<TrainMeasurement> {
-    for (what, value) in
-        [("the batch size", options.batch_size), ("the number of steps", options.steps as i64)]
-    {
-        if value < 1 {
-            return Err(MeasureError::Nothing { what, value });
-        }
-    }
+    at_least_one("the batch size", options.batch_size)?;
+    at_least_one("the number of steps", options.steps as i64)?;
     let config = &options.config;
     let vs = nn::VarStore::new(options.device);
     let network = DenseNet::new(&vs.root(), config)?;
@@ -73,7 +70,7 @@ pub fn train(options: &TrainOptions, mut progress: impl FnMut(usize)) -> Result<
     let mut pictures = Tensor::f_randn(shape, (Kind::Float, options.device))?;
     if options.channels_last {
         network.to_channels_last()?;
-        pictures = pictures.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?;
+        pictures = channels_last(&pictures)?;
     }
     let classes =
         Tensor::f_randint(config.num_classes.max(1), [options.batch_size], (Kind::Int64, options.device))?;
@@ -111,12 +108,12 @@ pub fn train(options: &TrainOptions, mut progress: impl FnMut(usize)) -> Result<
         if step > 0 {
             times.push(seconds * 1000.0);
         }
-        progress(step);
+        progress(step + 1);
     }
     times.sort_by(f64::total_cmp);
     let peak = peak_resident()?;
     Ok(TrainMeasurement {
-        step_ms: (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0,
+        step_ms: median(&times),
         step_ms_min: times[0],
         activation_bytes: peak.saturating_sub(before),
         kept_bytes,

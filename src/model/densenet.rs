@@ -7,7 +7,7 @@ use super::error::{ModelError, Result};
 use super::fused::{Engine, Kernels};
 use super::inference::Numerics;
 use super::init::{self, Init};
-use super::layers::{Conv2d, Linear};
+use super::layers::{channels_last, Conv2d, Linear};
 use super::stem::StemLayers;
 use super::surgery::Taps;
 use super::transition::Transition;
@@ -185,8 +185,7 @@ impl DenseNet {
     /// libtorch's own.
     pub fn to_channels_last(&self) -> Result<()> {
         for (_, mut tensor) in self.named_tensors().into_iter().filter(|(_, tensor)| tensor.dim() == 4) {
-            let data = tensor.f_detach()?.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?;
-            tensor.set_data(&data);
+            tensor.set_data(&channels_last(&tensor.f_detach()?)?);
         }
         Ok(())
     }

@@ -85,6 +85,15 @@ impl Linear {
     }
 }
 
+/// The same [N, C, H, W] laid out channels last: `tensor.contiguous(memory_format=torch.channels_last)`. A convolution whose
+/// input or weight lies so hands on a channels-last map.
+///
+/// # Errors
+/// libtorch's own, on a tensor of another rank.
+pub fn channels_last(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+}
+
 /// A trainable tensor of the path's dtype and device: zeros, or whatever the memory held for [`Init::Empty`].
 pub(super) fn parameter(path: &nn::Path, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
     let options = (path.kind(), path.device());

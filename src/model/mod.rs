@@ -36,7 +36,7 @@ pub use error::{ModelError, Result};
 pub use fused::Kernels;
 pub use inference::{Numerics, Prepared, Threading};
 pub use init::Init;
-pub use layers::{Conv2d, Linear};
+pub use layers::{channels_last, Conv2d, Linear};
 pub use stem::StemLayers;
 pub use surgery::FeatureInfo;
 pub use transition::Transition;

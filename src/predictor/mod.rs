@@ -3,13 +3,15 @@
 //! [`Predictor`] runs in evaluation mode, records no gradients and never changes: one value serves a whole process.
 //! Uses `model`, `weights` and `transforms`.
 
+mod computes;
 mod stream;
 
 pub use stream::{FilePrediction, StreamOptions};
 
-use crate::model::{DenseNet, DenseNetConfig, Init, ModelError};
+use crate::model::{DenseNet, DenseNetConfig, Init, ModelError, Numerics, Threading};
 use crate::transforms::{self, ImageClassification, RgbImage, TransformError};
 use crate::weights::{self, LoadedNetwork, NetworkOptions, Outputs, WeightsError, WeightsSource};
+use computes::Computes;
 use serde::Serialize;
 use tch::{nn, no_grad_guard, Device, Kind, Tensor};
 
@@ -23,9 +25,12 @@ pub enum PredictError {
     /// A picture could not be read or transformed.
     #[error(transparent)]
     Transform(#[from] TransformError),
-    /// The network refused its input.
+    /// The network refused its input, or cannot compute as it was asked to ([`ModelError::NotFusable`]).
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// [`Threading::Throughput`] was asked of a predictor that computes with libtorch's operations.
+    #[error("Threading::Throughput needs Numerics::Fused, and this predictor computes with Numerics::Exact, whose operations share one thread count in the whole process: load it with Numerics::Fused, or call runtime::set_threads(1)")]
+    Threading,
     /// The transforms make tensors with other channels than the network takes.
     #[error("the transforms make {transforms} channels, the network takes {network}: give the weights a sidecar (NAME.json) whose transforms have {network}")]
     Channels {
@@ -55,6 +60,9 @@ pub struct Prediction {
 
 /// Weights, configuration, transforms and class names in one value.
 ///
+/// It computes as [`NetworkOptions::numerics`] say: [`Numerics::Exact`], PyTorch's bits, unless told otherwise. With
+/// [`Numerics::Fused`] it holds the folded weights ([`crate::model::Prepared`]) and no others.
+///
 /// ```no_run
 /// // (needs a checkpoint file)
 /// use densenet::tch::Device;
@@ -69,7 +77,8 @@ pub struct Prediction {
 /// ```
 #[derive(Debug)]
 pub struct Predictor {
-    network: DenseNet,
+    config: DenseNetConfig,
+    computes: Computes,
     transforms: ImageClassification,
     categories: Vec<String>,
     outputs: Outputs,
@@ -80,8 +89,9 @@ pub struct Predictor {
 // thread could write what another reads. Nothing reachable through `&Predictor` writes to its tensors:
 // - they are its own: `new` copies every tensor, `load` makes them; no field is public and no method hands out the
 //   network or a tensor that shares memory with it, so nobody else can write to them or change their metadata;
-// - its methods run the network in evaluation mode, which reads parameters and statistics and writes neither, under
-//   a `no_grad` guard and with `requires_grad` off, so that not even autograd's metadata is attached to them;
+// - its methods run the network in evaluation mode and with `Numerics::Exact`, which reads parameters and statistics and
+//   writes neither, under a `no_grad` guard and with `requires_grad` off, so that not even autograd's metadata is attached
+//   to them (a fused one holds no tensors: `Prepared` is `Sync` by itself);
 // - libtorch allows concurrent reads of one tensor (reference counts and version counters are atomic), and tch's slot
 //   for C++ errors is thread-local.
 #[allow(unsafe_code)]
@@ -109,10 +119,10 @@ impl Predictor {
         Self::load_with(source, device, &NetworkOptions::default())
     }
 
-    /// As [`Predictor::load`], with what the caller knows of the weights.
+    /// As [`Predictor::load`], with what the caller knows of the weights and wants of the numbers.
     ///
     /// # Errors
-    /// As there.
+    /// As there; [`PredictError::Model`] for a network that `options` want fused and that cannot be.
     pub fn load_with(source: &WeightsSource, device: Device, options: &NetworkOptions) -> Result<Self> {
         let LoadedNetwork { network, description, .. } = source.load_with(device, options)?;
         if network.classifier.is_none() {
@@ -122,19 +132,23 @@ impl Predictor {
         }
         let transforms = description.transforms.unwrap_or_default();
         let own = Self::own(network, transforms, description.categories)?.with_outputs(description.outputs);
-        Ok(Predictor { notes: description.notes, ..own })
+        Ok(Predictor { notes: [description.notes, own.notes].concat(), ..own })
     }
 
     /// A predictor with a copy of the network's tensors as they are now, on the same device and in the same dtype.
     ///
+    /// Computes as the network does ([`DenseNet::set_numerics`]).
+    ///
     /// # Errors
-    /// [`PredictError::Channels`], [`PredictError::Weights`] for a wrong number of names, or libtorch's own.
+    /// [`PredictError::Channels`], [`PredictError::Weights`] for a wrong number of names, [`PredictError::Model`] where the
+    /// network cannot be fused, or libtorch's own.
     pub fn new(network: &DenseNet, transforms: ImageClassification, categories: Vec<String>) -> Result<Self> {
         let from = network.named_tensors();
         let (device, kind) = (from[0].1.device(), from[0].1.kind());
         let mut vs = nn::VarStore::new(device);
         vs.set_kind(kind);
-        let copy = DenseNet::with_init(&vs.root(), &network.config, Init::Empty)?;
+        let mut copy = DenseNet::with_init(&vs.root(), &network.config, Init::Empty)?;
+        copy.set_numerics(network.numerics());
         {
             let _guard = no_grad_guard();
             for ((_, mut to), (_, from)) in copy.named_tensors().into_iter().zip(from) {
@@ -161,24 +175,40 @@ impl Predictor {
         self
     }
 
+    /// The same with its passes on other threads: with [`Threading::Throughput`] each runs on its caller's alone.
+    ///
+    /// # Errors
+    /// [`PredictError::Threading`] where it computes with [`Numerics::Exact`].
+    pub fn with_threading(mut self, threading: Threading) -> Result<Self> {
+        self.computes = self.computes.with_threading(threading)?;
+        Ok(self)
+    }
+
     /// Takes a network whose tensors nobody else holds.
-    fn own(network: DenseNet, transforms: ImageClassification, categories: Vec<String>) -> Result<Self> {
+    pub(crate) fn own(
+        network: DenseNet,
+        transforms: ImageClassification,
+        categories: Vec<String>,
+    ) -> Result<Self> {
         transforms.validate()?;
         if i64::from(transforms.channels) != network.config.in_channels {
             let (transforms, network) = (transforms.channels, network.config.in_channels);
             return Err(PredictError::Channels { transforms, network });
         }
-        for (_, tensor) in network.named_tensors() {
-            if tensor.requires_grad() {
-                let _ = tensor.set_requires_grad(false);
-            }
-        }
-        Ok(Predictor { network, transforms, categories, outputs: Outputs::Classes, notes: Vec::new() })
+        let config = network.config.clone();
+        let (computes, note) = Computes::new(network)?;
+        let notes = note.into_iter().collect();
+        Ok(Predictor { config, computes, transforms, categories, outputs: Outputs::Classes, notes })
     }
 
     /// The network's configuration.
     pub fn config(&self) -> &DenseNetConfig {
-        &self.network.config
+        &self.config
+    }
+
+    /// How it computes: [`Numerics::Exact`] or [`Numerics::Fused`], whichever [`Numerics::Auto`] came to.
+    pub fn numerics(&self) -> Numerics {
+        self.computes.numerics()
     }
 
     /// How pictures become inputs.
@@ -191,7 +221,7 @@ impl Predictor {
         &self.categories
     }
 
-    /// What the user should know about weights of this origin.
+    /// What the user should know about weights of this origin, and whether [`Numerics::Auto`] fell back to exact and why.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -233,7 +263,7 @@ impl Predictor {
     /// [`PredictError::Model`] says what input the network takes; or libtorch's own.
     pub fn predict_tensor(&self, inputs: &Tensor) -> Result<Tensor> {
         let _guard = no_grad_guard();
-        Ok(self.network.try_forward(&inputs.f_to(self.network.device())?, false)?)
+        self.computes.forward(inputs)
     }
 
     /// Logits [N, num_classes] to each row's `top_k` likeliest classes or labels. An output whose name is empty was never

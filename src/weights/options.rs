@@ -1,13 +1,15 @@
 //! What a caller can say about weights that their file does not.
 
 use crate::checkpoint::NameOptions;
-use crate::model::{Memory, Stem};
+use crate::model::{Memory, Numerics, Stem};
 
 /// How a network is made from weights.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkOptions {
     /// The memory mode of training.
     pub memory: Memory,
+    /// How the network computes in evaluation mode ([`crate::DenseNet::set_numerics`]).
+    pub numerics: Numerics,
     /// The key path of the state dict inside the file, instead of the one that looks most like a DenseNet's.
     pub root: Option<String>,
     /// Which network of the file, and renames that come before all rules.

@@ -154,8 +154,9 @@ impl WeightsSource {
         let dict = self.open_with(options)?;
         let description = self.describe(&dict, options)?;
         let vs = nn::VarStore::new(device);
-        let network = DenseNet::with_init(&vs.root(), &description.config, Init::Empty)
+        let mut network = DenseNet::with_init(&vs.root(), &description.config, Init::Empty)
             .map_err(|source| self.model(source))?;
+        network.set_numerics(options.numerics);
         let load = LoadOptions { names: options.names.clone(), ..LoadOptions::default() };
         let report = checkpoint::load(&network.named_tensors(), &dict, &load)
             .map_err(|source| self.checkpoint(source))?;

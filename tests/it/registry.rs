@@ -1,11 +1,11 @@
 //! The registry against what the installed torchvision declares, and against the networks themselves.
 
 use crate::oracle::ask;
-use densenet::model::Stem;
+use densenet::measure::work::multiply_adds;
 use densenet::tch::{nn, Device};
 use densenet::transforms::ImageClassification;
 use densenet::weights::{Weights, WeightsError, WeightsSource};
-use densenet::{Arch, DenseNet, DenseNetConfig};
+use densenet::{Arch, DenseNet};
 use serde_json::{json, Value};
 
 #[test]
@@ -71,34 +71,9 @@ fn parameters_multiply_adds_smallest_input_and_classes_are_those_of_the_network(
         let transforms = weights.transforms();
         assert_eq!(i64::from(transforms.channels), config.in_channels);
         let side = i64::from(transforms.crop_size.unwrap());
-        let giga = (multiply_adds(&config, side) as f64 / 1e6).round() / 1e3;
+        let giga = (multiply_adds(&network, [side; 2]) as f64 / 1e6).round() / 1e3;
         assert_eq!(giga, entry.gflops, "{weights}");
     }
-}
-
-/// Of convolutions and the classifier, as torchvision counts `_ops`.
-fn multiply_adds(config: &DenseNetConfig, side: i64) -> i64 {
-    let (k, bottleneck) = (config.growth_rate, config.growth_rate * config.bn_size.unwrap());
-    let mut width = config.num_init_features;
-    let (mut side, kernel) = match config.stem {
-        Stem::Imagenet => ((side + 1) / 2, 7),
-        _ => (side, 3),
-    };
-    let mut sum = side * side * config.in_channels * kernel * kernel * width;
-    if config.stem == Stem::Imagenet {
-        side = (side + 1) / 2;
-    }
-    for (block, &layers) in config.block_config.iter().enumerate() {
-        for _ in 0..layers {
-            sum += side * side * (width * bottleneck + bottleneck * k * 9);
-            width += k;
-        }
-        if block + 1 < config.block_config.len() {
-            sum += side * side * width * (width / 2);
-            (width, side) = (width / 2, side / 2);
-        }
-    }
-    sum + width * config.num_classes
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::dense_layer::drop;
 use super::densenet::Features;
 use super::error::{ModelError, Result};
 use super::inference::Numerics;
-use super::layers::Conv2d;
+use super::layers::{channels_last, Conv2d};
 use super::stem::StemLayers;
 use super::transition::Transition;
 use plan::{End, NormState, Plan};
@@ -74,6 +74,7 @@ impl Engine {
         else {
             return Ok(None);
         };
+        // A convolution with a channels-last weight keeps its input as it is.
         let (mut dense, mut weight) = (xs.shallow_clone(), channels_last(&stem.convs[0].weight)?);
         for ((conv, norm), next) in stem.convs.iter().zip(&stem.norms).zip(&stem.convs[1..]) {
             dense = norm.try_forward(&conv.try_forward_with(&dense, &weight)?, train)?.f_relu_()?;
@@ -141,12 +142,6 @@ impl Engine {
         }
         Ok((output, outputs.next()))
     }
-}
-
-/// A weight laid out channels last: a convolution with it gives a channels-last map, whatever its input, and keeps that
-/// input as it is.
-fn channels_last(weight: &Tensor) -> Result<Tensor> {
-    Ok(weight.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
 /// Refuses what a stage does not compute: layers whose public fields were changed into something that differs from layer to

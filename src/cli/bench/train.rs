@@ -1,27 +1,16 @@
 //! `densenet bench train`
 
-use super::memory::MemoryArg;
-use super::output::Output;
+use super::{megabytes, side};
+use crate::cli::memory::MemoryArg;
+use crate::cli::output::Output;
+use crate::cli::progress::steps;
 use anyhow::Result;
-use clap::Subcommand;
 use densenet::measure::train::{train, TrainMeasurement, TrainOptions};
-use densenet::model::{DenseNetConfig, Stem};
+use densenet::model::DenseNetConfig;
 use densenet::tch::{self, Device};
 
 #[derive(clap::Args)]
 pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// A training step's time and memory: forward, cross entropy, backward, SGD, on random pictures
-    Train(TrainArgs),
-}
-
-#[derive(clap::Args)]
-struct TrainArgs {
     /// densenet121, densenet161, densenet169, densenet201, densenet264, or the paper's small networks by depth and growth
     /// rate: densenet-bc-100-12, densenet-40-12
     #[arg(long, default_value = "densenet121", value_parser = DenseNetConfig::named, value_name = "ARCH")]
@@ -47,9 +36,8 @@ struct TrainArgs {
 }
 
 pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
-    let Command::Train(args) = &args.command;
     let config = DenseNetConfig { memory: args.memory.into(), ..args.arch.clone() };
-    let size = args.size.unwrap_or(if config.stem == Stem::Small { 32 } else { 224 });
+    let size = args.size.unwrap_or(side(&config));
     let options = TrainOptions {
         config,
         batch_size: args.batch_size,
@@ -59,12 +47,14 @@ pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
         device,
     };
     tch::manual_seed(args.seed);
-    let measured = train(&options, |_| {})?;
+    let bar = steps(output, "step", u64::from(args.steps) + 1);
+    let measured = train(&options, |done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    let measured = measured?;
     output.record(&measured, || text(&measured, args, size))
 }
 
-fn text(measured: &TrainMeasurement, args: &TrainArgs, size: i64) -> String {
-    let megabytes = |bytes: u64| format!("{:.0} MB", bytes as f64 / 1e6);
+fn text(measured: &TrainMeasurement, args: &Args, size: i64) -> String {
     let TrainMeasurement { step_ms, step_ms_min, .. } = measured;
     let images = 1000.0 * args.batch_size as f64 / step_ms;
     [
