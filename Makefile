@@ -6,7 +6,7 @@ CARGO := cargo
 IMAGES := examples/images
 SOAK = $(LIBTORCH_SH) $(CARGO) run --release --quiet --example soak -- --network small
 
-.PHONY: demo build test test-jpeg check bench bench-training soak help
+.PHONY: demo build test test-jpeg check bench bench-inference bench-training soak help
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,8 @@ help:
 	@echo 'make build   build the command and the library (release)'
 	@echo 'make check   what CI checks: format, lints, tests, documentation'
 	@echo 'make bench   against PyTorch: forward passes, loading, whole processes (ROUNDS=N, default each its own)'
+	@echo 'make bench-inference  forward passes against PyTorch, ONNX Runtime, OpenVINO into docs/performance.md (an hour; goes on'
+	@echo '                where it was cut off; ARCHS, BATCHES, THREADS, ROUNDS, SECONDS choose)'
 	@echo 'make bench-training  a training step of densenet121 against torchvision: time and memory'
 	@echo 'make soak    10,000 classifications of ever other sizes, three times, watching memory (ten minutes)'
 
@@ -46,6 +48,21 @@ test-jpeg:
 # Only on a machine that does nothing else: two threads that wait for each other wait for everybody's.
 bench:
 	$(LIBTORCH_SH) --oracle $(CARGO) bench -- $(if $(ROUNDS),--rounds $(ROUNDS))
+
+# Every case's figures are kept in RECORD: remove it to begin anew. densenet121 against everything; the other networks, of which
+# torch.compile alone takes minutes to get ready, against the fastest; one picture a thread; the embedded network.
+RECORD ?= target/inference.jsonl
+ARCHS ?= densenet161 densenet169 densenet201
+BATCHES ?= 1 8 32
+THREADS ?= 1 2
+INFERENCE = $(LIBTORCH_SH) --bench $(CARGO) bench --bench inference -- --record $(RECORD) --page docs/performance.md \
+    $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
+FASTEST = --only 'eager, channels last' --only onnx --only openvino --only 'densenet, fused' --only 'densenet, exact'
+bench-inference:
+	$(INFERENCE) $(BATCHES:%=--batch-size %) $(THREADS:%=--threads %)
+	$(INFERENCE) --mode throughput --batch-size 1 $(patsubst %,--threads %,$(filter-out 1,$(THREADS))) $(FASTEST)
+	$(INFERENCE) --arch fashion_mnist --batch-size 1 --batch-size 32 --batch-size 256 $(THREADS:%=--threads %)
+	$(INFERENCE) $(ARCHS:%=--arch %) $(BATCHES:%=--batch-size %) $(THREADS:%=--threads %) $(FASTEST)
 
 # One case, three rounds; `cargo bench --bench training -- --help` has the others, and the plots.
 bench-training:

@@ -10,6 +10,8 @@ import sys
 import time
 import traceback
 
+import peer_inference
+
 # Answers own the real stdout; whatever a library prints goes to stderr.
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
@@ -24,42 +26,15 @@ def command(function):
 
 # --- inference ---
 
-prepared = None
-
-
-@command
-def prepare(arch, weights, input, channels_last, threads):
-    """Loads the network and the input; logits, as the integers of their bits."""
-    global prepared
-    import torch
-    import torchvision
-    from safetensors.torch import load_file
-
-    torch.set_num_threads(threads)
-    model = getattr(torchvision.models, arch)()
-    model.load_state_dict(load_file(weights))
-    model.eval()
-    batch = load_file(input)["input"]
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)
-        batch = batch.contiguous(memory_format=torch.channels_last)
-    prepared = model, batch
-    with torch.no_grad():
-        logits = model(batch)
-    return {"logits": logits.view(torch.int32).flatten().tolist(), "version": torch.__version__}
-
-
-@command
-def forward(count):
-    import torch
-
-    model, batch = prepared
-    with torch.no_grad():
-        start = time.perf_counter()
-        for _ in range(count):
-            model(batch)
-        return {"seconds": time.perf_counter() - start}
-
+for function in (
+    peer_inference.missing,
+    peer_inference.export_onnx,
+    peer_inference.prepare,
+    peer_inference.forward,
+    peer_inference.together,
+    peer_inference.memory,
+):
+    command(function)
 
 # --- loading ---
 

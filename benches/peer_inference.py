@@ -5,12 +5,10 @@ of the comparison; f32 throughout. ONNX Runtime's and OpenVINO's processes never
 """
 
 import importlib.util
-import os
 import queue
 import threading
 import time
 
-import numpy
 
 # What `forward` and `together` call: an array [N, C, H, W] to logits [N, K].
 run = None
@@ -70,6 +68,7 @@ def prepare(participant, threads, input, arch=None, config=None, weights=None, o
     `together`: for `together` (one picture a thread) instead of `forward` (all threads on one batch).
     """
     global run, batch
+    import numpy
     from safetensors.numpy import load_file
 
     start = time.perf_counter()

@@ -13,10 +13,18 @@ use anyhow::{anyhow, bail, Context, Result};
 use serde_json::{json, Value};
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 const PYTHON_HELP: &str =
     "set DENSENET_PYTHON to a Python with torch, torchvision, safetensors and Pillow, or run \
                            `make bench`";
+
+/// A folder of further packages for that Python, made by `scripts/with-libtorch.sh --bench`.
+const PACKAGES: &str = "DENSENET_BENCH_PACKAGES";
+
+/// Between two participants' turns: the threads of the one before may look for work a while before they sleep.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Says to this binary that it is a participant.
 const PARTICIPANT: &str = "--participant";
@@ -48,7 +56,10 @@ impl Peer {
     pub fn python(name: &str) -> Result<Peer> {
         let mut command = Command::new(python());
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peer.py"));
-        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command.envs([("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONWARNINGS", "ignore")]);
+        if let Some(packages) = std::env::var_os(PACKAGES) {
+            command.env("PYTHONPATH", packages);
+        }
         Self::start(name, command).context(PYTHON_HELP)
     }
 
@@ -72,11 +83,21 @@ impl Peer {
 
     /// Asks and waits for the answer.
     pub fn ask(&mut self, question: &Value) -> Result<Value> {
+        self.begin(question)?;
+        self.answer()
+    }
+
+    /// Asks; [`Peer::answer`] waits. Between the two others can be asked, and work at the same time.
+    pub fn begin(&mut self, question: &Value) -> Result<()> {
         let questions = self.questions.as_mut().context("closed")?;
+        writeln!(questions, "{question}").with_context(|| format!("{} died before {question}", self.name))
+    }
+
+    /// The answer to what was asked.
+    pub fn answer(&mut self) -> Result<Value> {
         let mut line = String::new();
-        let asked = writeln!(questions, "{question}").and_then(|()| self.answers.read_line(&mut line));
-        if !matches!(asked, Ok(1..)) {
-            bail!("{} died before it answered {question}", self.name);
+        if !matches!(self.answers.read_line(&mut line), Ok(1..)) {
+            bail!("{} died before it answered", self.name);
         }
         let mut answer: Value = serde_json::from_str(&line).with_context(|| format!("{line:?}"))?;
         match answer.get("error").and_then(Value::as_str) {
@@ -117,21 +138,32 @@ pub struct Participant {
     pub name: String,
     /// Who is asked.
     pub peer: Peer,
-    /// The answer has `seconds`.
+    /// What it is asked, each time.
     pub run: Value,
 }
 
-/// Asks each participant in turn, `rounds` times over; a round begins one participant later than the one before. Gives
-/// each participant's answers, round by round.
+/// Asks each participant to run once a round, beginning one later than the round before: what disturbs the machine for a
+/// while then disturbs all. Gives each participant's answers, round by round.
 pub fn in_turn(participants: &mut [Participant], rounds: usize) -> Result<Vec<Vec<Value>>> {
+    in_turn_while(participants, |done| done < rounds)
+}
+
+/// The same for as long as `go_on` says so, which hears how many rounds are done.
+pub fn in_turn_while(
+    participants: &mut [Participant],
+    mut go_on: impl FnMut(usize) -> bool,
+) -> Result<Vec<Vec<Value>>> {
     let count = participants.len();
-    let mut answers = vec![Vec::with_capacity(rounds); count];
-    for round in 0..rounds {
+    let mut answers = vec![Vec::new(); count];
+    let mut round = 0;
+    while go_on(round) {
         for place in 0..count {
             let index = (round + place) % count;
             let participant = &mut participants[index];
+            sleep(PAUSE);
             answers[index].push(participant.peer.ask(&participant.run)?);
         }
+        round += 1;
     }
     Ok(answers)
 }

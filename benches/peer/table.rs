@@ -62,5 +62,30 @@ pub fn median(figures: &[f64]) -> f64 {
 
 /// The median of the ratios within each round.
 pub fn ratio(figures: &[f64], reference: &[f64]) -> f64 {
-    median(&figures.iter().zip(reference).map(|(figure, reference)| figure / reference).collect::<Vec<_>>())
+    median(&ratios(figures, reference))
+}
+
+/// The ratio within each round.
+pub fn ratios(figures: &[f64], reference: &[f64]) -> Vec<f64> {
+    figures.iter().zip(reference).map(|(figure, reference)| figure / reference).collect()
+}
+
+/// Where the median of such figures lies with 95 % confidence, whatever their distribution (the sign test's interval, from
+/// two of the figures themselves); of fewer than six, the smallest and the largest (94 % for five).
+pub fn interval(figures: &[f64]) -> (f64, f64) {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let n = sorted.len();
+    if n == 0 {
+        return (f64::NAN, f64::NAN);
+    }
+    // The chance that `outside` or fewer of n figures lie below the median, at both ends: 2·Σ C(n, i)/2ⁿ.
+    let (mut outside, mut term, mut chance) = (0, 2.0 * 0.5f64.powi(n as i32), 0.0);
+    while outside < n / 2 && chance + term <= 0.05 {
+        chance += term;
+        outside += 1;
+        term *= (n + 1 - outside) as f64 / outside as f64;
+    }
+    let cut = outside.saturating_sub(1);
+    (sorted[cut], sorted[n - 1 - cut])
 }
