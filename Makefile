@@ -19,7 +19,8 @@ help:
 	@echo 'make bench-inference  forward passes against PyTorch, ONNX Runtime, OpenVINO into docs/performance.md (an hour; goes on'
 	@echo '                where it was cut off; ARCHS, BATCHES, THREADS, ROUNDS, SECONDS choose)'
 	@echo 'make bench-training  a training step of densenet121 against torchvision: time and memory'
-	@echo 'make soak    10,000 classifications of ever other sizes, three times, watching memory (ten minutes)'
+	@echo 'make soak    10,000 classifications of ever other sizes, four times, then 16 threads that share one network for five'
+	@echo '             minutes, twice, watching memory (twenty minutes)'
 
 demo:
 	$(LIBTORCH_SH) $(CARGO) build --release --bin densenet --example demo
@@ -74,3 +75,6 @@ soak:
 	MALLOC_MMAP_THRESHOLD_=65536 $(SOAK) --max-growth 1
 	$(SOAK)
 	$(SOAK) --keep-freed-memory
+	$(SOAK) --keep-freed-memory --numerics fused
+	$(SOAK) --keep-freed-memory --numerics fused --share 16 --minutes 5
+	$(SOAK) --keep-freed-memory --numerics fused --share 16 --minutes 5 --throughput

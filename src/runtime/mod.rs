@@ -1,6 +1,6 @@
 //! libtorch at run time: its device libraries, devices, threads and memory, and a report on all of them.
 //!
-//! May use `tch` and the operating system; knows nothing of networks or files (its report names the JPEG decoder). One invariant: a device library is
+//! May use `tch` and the operating system; knows nothing of networks or files (its report names the JPEG decoder and our kernels' instruction set). One invariant: a device library is
 //! opened before the first device query, so "CUDA is not available" is never said only because the linker dropped
 //! `libtorch_cuda` (it does: nothing of ours refers to a symbol in it). `unsafe` is allowed in
 //! [`device_library`](load_device_libraries) and [`allocator`](keep_freed_memory) alone.

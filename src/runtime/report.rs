@@ -5,6 +5,7 @@ use super::libtorch::{file_name, libtorch_version, loaded_libraries};
 use super::processor::{cpu_capability, cpu_features};
 use super::{checkpoint_cache, device, folder, keeps_freed_memory, load_device_libraries, threads};
 use super::{CheckpointCache, DeviceLibrary, Threads, LIBTORCH_BUILD_VERSION};
+use crate::kernels::Level;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -38,6 +39,9 @@ pub struct Report {
     pub cpu_features: Vec<&'static str>,
     /// The instruction set libtorch's kernels are chosen for: see [`super::cpu_capability`].
     pub cpu_capability: Option<&'static str>,
+    /// The instruction set of this crate's own kernels ([`crate::kernels::Level`]): what `Numerics::Fused` and
+    /// `Memory::Fused` run on, f32 on the CPU. `portable` is plain Rust, for any processor.
+    pub own_kernels: &'static str,
     /// What decodes JPEG files: results differ by a level or two between decoders.
     pub jpeg_decoder: &'static str,
     /// Math libraries libtorch was built with.
@@ -70,6 +74,7 @@ impl Report {
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             cpu_features: cpu_features(),
             cpu_capability: cpu_capability(),
+            own_kernels: Level::best().name(),
             jpeg_decoder: crate::transforms::JPEG_DECODER,
             built_with: built_with(),
             keeps_freed_memory: keeps_freed_memory(),
@@ -140,7 +145,9 @@ impl fmt::Display for Report {
             &format_args!("{intra_op} in an operator, {inter_op} between; {processors} processors"),
         )?;
         line("cpu", &self.cpu_features.join(", "))?;
-        line("  kernels for", &self.cpu_capability.unwrap_or("unknown"))?;
+        let exact = self.cpu_capability.unwrap_or("an unknown instruction set");
+        line("  exact", &format_args!("libtorch's kernels, for {exact}"))?;
+        line("  fused", &format_args!("our own for f32 on the CPU, for {}", self.own_kernels))?;
         line("jpeg decoder", &self.jpeg_decoder)?;
         let memory =
             if self.keeps_freed_memory { "kept for reuse" } else { "left to the allocator's defaults" };

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/images");
 
-fn densenet(arguments: &[&str]) -> Output {
+pub fn densenet(arguments: &[&str]) -> Output {
     // Nothing in the environment may be what finds libtorch.
     Command::new(env!("CARGO_BIN_EXE_densenet"))
         .args(arguments)
@@ -21,14 +21,14 @@ fn densenet(arguments: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn stdout(output: &Output, code: i32) -> String {
+pub fn stdout(output: &Output, code: i32) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{error}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 #[track_caller]
-fn failure(arguments: &[&str]) -> String {
+pub fn failure(arguments: &[&str]) -> String {
     let output = densenet(arguments);
     assert_eq!(stdout(&output, 1), "", "{arguments:?}");
     let error = String::from_utf8(output.stderr).unwrap();

@@ -13,6 +13,7 @@ mod inspecting;
 mod loading;
 mod memory_efficient;
 mod model;
+mod numerics_option;
 mod oracle;
 mod parity;
 mod pictures;

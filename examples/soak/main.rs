@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! cargo run --release --example soak -- --classifications 10000
+//! cargo run --release --example soak -- --share 16 --minutes 5 --numerics fused
 //! ```
+//!
+//! With `--share` many threads use one predictor at once, and every answer must have one thread's bits (`sharing.rs`).
 //!
 //! One [`Predictor`] without resizing or cropping, so that the network itself sees every size. Prints the resident memory
 //! every so often, and at the end how much it grew after the warm-up, from the first quarter to the last: exit 1 if that
@@ -13,8 +16,12 @@
 //! `MALLOC_MMAP_THRESHOLD_=65536` in the environment keeps tensors out of the heap: slower, and resident is then what the
 //! process really holds, so that a leak of a kilobyte a classification shows.
 
-use anyhow::{bail, ensure, Context, Result};
+mod sharing;
+
+use anyhow::{bail, ensure, Result};
 use clap::{Parser, ValueEnum};
+use densenet::measure::memory;
+use densenet::model::Numerics;
 use densenet::tch::{nn, Device};
 use densenet::transforms::{ImageClassification, RgbImage};
 use densenet::{runtime, Arch, DenseNet, DenseNetConfig, Predictor};
@@ -49,6 +56,18 @@ struct Args {
     /// Classifications that do not count [default: a quarter of all]
     #[arg(long)]
     warm_up: Option<u64>,
+    /// How the network computes: exact, fused or auto
+    #[arg(long, default_value_t)]
+    numerics: Numerics,
+    /// Instead: so many threads that share the predictor
+    #[arg(long, value_name = "THREADS", value_parser = clap::value_parser!(u16).range(1..))]
+    share: Option<u16>,
+    /// How long they do
+    #[arg(long, default_value_t = 5.0, requires = "share")]
+    minutes: f64,
+    /// Each on its own processor alone (fused only), instead of all on libtorch's threads
+    #[arg(long, requires = "share")]
+    throughput: bool,
     /// How much the last quarter's median may exceed the first's, in percent
     #[arg(long, default_value_t = 10.0)]
     max_growth: f64,
@@ -89,11 +108,15 @@ fn main() -> Result<ExitCode> {
     densenet::tch::manual_seed(args.seed as i64);
     let predictor = {
         let vs = nn::VarStore::new(Device::Cpu);
-        let network = DenseNet::new(&vs.root(), &args.network.config())?;
+        let mut network = DenseNet::new(&vs.root(), &args.network.config())?;
+        network.set_numerics(args.numerics);
         let transforms =
             ImageClassification { resize_size: None, crop_size: None, ..ImageClassification::default() };
         Predictor::new(&network, transforms, Vec::new())?
     };
+    if let Some(threads) = args.share {
+        return sharing::run(&args, predictor, threads.into());
+    }
     let mut draw = Draw(args.seed);
     let (start, mut pictures) = (Instant::now(), 0);
     let warm_up = args.warm_up.unwrap_or(args.classifications / 4);
@@ -121,6 +144,11 @@ fn main() -> Result<ExitCode> {
             }
         }
     }
+    verdict(&curve, &format!("{warm_up} classifications"), &args)
+}
+
+/// Whether memory stayed flat over these looks at it, which begin after `warm_up`.
+fn verdict(curve: &[f64], warm_up: &str, args: &Args) -> Result<ExitCode> {
     ensure!(curve.len() >= 4, "{} looks at the memory after the warm-up: too few", curve.len());
     let quarter = curve.len() / 4;
     let (first, last) = (median(&curve[..quarter]), median(&curve[curve.len() - quarter..]));
@@ -132,8 +160,8 @@ fn main() -> Result<ExitCode> {
         );
     } else {
         println!(
-            "after {warm_up} classifications: median of the first quarter {first:.1} MB, of the last {last:.1} MB: \
-             {growth:+.1} % (allowed: {:+.1} %)",
+            "after {warm_up}: median of the first quarter {first:.1} MB, of the last {last:.1} MB: {growth:+.1} % (allowed: \
+             {:+.1} %)",
             args.max_growth
         );
     }
@@ -142,11 +170,7 @@ fn main() -> Result<ExitCode> {
 
 /// Resident memory of this process, in MB.
 fn resident_mb() -> Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")
-        .context("resident memory is read where Linux says it")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024.0 / 1e6)
+    Ok(memory::resident()? as f64 / 1e6)
 }
 
 fn median(figures: &[f64]) -> f64 {
