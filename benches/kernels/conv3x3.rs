@@ -4,10 +4,10 @@
 use crate::seconds;
 use densenet::autograd::{convolution_backward, Convolution, LibtorchThreads};
 use densenet::kernels::conv3x3::{
-    forward, input_gradient, weight_gradient, Algorithm, Destination, Input, InputGradient, Machine, Moments,
-    Norm, Output, Packed, Pass, Pictures, Rows, Scratch,
+    forward, input_gradient, weight_gradient, Algorithm, Destination, Input, InputGradient, Output, Packed,
+    Pass, Pictures, Scratch, WeightGradient,
 };
-use densenet::kernels::{padded, Level};
+use densenet::kernels::{padded, Affine, Level, Machine, Moments, Rows, RowsMut};
 use tch::{Device, Kind, Tensor};
 
 /// A layer: pictures of `side`×`side`, in a block whose rows are `ld` apart.
@@ -82,23 +82,23 @@ impl Layer<'_> {
     fn seconds(&self, level: Level, pass: Pass, algorithm: Algorithm) -> f64 {
         let &Shape { inputs, outputs, ld, .. } = self.shape;
         let on = Machine { level, threads: &LibtorchThreads };
-        let norm = Norm { scale: &self.vector, shift: &self.vector };
-        let rows = Rows { data: &self.x, ld: padded(inputs), channels: inputs };
+        let norm = Affine { scale: &self.vector, shift: &self.vector };
+        let rows = Rows::new(&self.x, padded(inputs));
         let input = Input { rows, norm: Some(norm) };
-        let gradient = Rows { data: &self.dy, ld: padded(outputs), channels: outputs };
+        let gradient = Rows::new(&self.dy, padded(outputs));
         let mut scratch = Scratch::default();
         match pass {
             Pass::Forward | Pass::Inference => {
                 let mut packed = if pass == Pass::Forward { Packed::default() } else { Packed::lasting() };
                 packed.forward(on, algorithm, &self.weights, outputs, inputs);
                 let mut y = vec![0.0; self.pictures.rows() * ld];
-                let (mut mean, mut variance) = (vec![0.0; outputs], vec![0.0; outputs]);
+                let mut moments = Moments::default();
                 seconds(|| {
                     if pass == Pass::Forward {
                         packed.forward(on, algorithm, &self.weights, outputs, inputs);
                     }
-                    let moments = Some(Moments { mean: &mut mean, variance: &mut variance });
-                    let output = Output { data: &mut y, ld, at: 64, moments };
+                    let to = RowsMut::new(&mut y, ld);
+                    let output = Output { to, at: 64, moments: Some(&mut moments) };
                     forward(on, &mut scratch, self.pictures, input, &packed, output);
                 })
             }
@@ -113,7 +113,7 @@ impl Layer<'_> {
                         norm,
                         mean: &self.vector,
                         invstd: &self.vector,
-                        to: Destination::Store { data: &mut v, ld: padded(inputs) },
+                        to: Destination::Store { to: RowsMut::new(&mut v, padded(inputs)) },
                         dgamma: &mut dgamma,
                         dbeta: &mut dbeta,
                     };
@@ -123,7 +123,8 @@ impl Layer<'_> {
             Pass::WeightGradient => {
                 let mut dw = vec![0.0; self.weights.len()];
                 seconds(|| {
-                    weight_gradient(on, &mut scratch, algorithm, self.pictures, gradient, input, &mut dw);
+                    let of = WeightGradient { gradient, outputs, input, inputs, to: &mut dw };
+                    weight_gradient(on, &mut scratch, algorithm, self.pictures, of);
                 })
             }
         }
