@@ -21,7 +21,7 @@ struct Shape {
     ld: usize,
 }
 
-const SHAPES: [Shape; 9] = [
+const SHAPES: [Shape; 10] = [
     Shape { name: "densenet121 56×56", count: 8, side: 56, inputs: 128, outputs: 32, ld: 272 },
     Shape { name: "densenet121 28×28", count: 8, side: 28, inputs: 128, outputs: 32, ld: 528 },
     Shape { name: "densenet121 14×14", count: 8, side: 14, inputs: 128, outputs: 32, ld: 1040 },
@@ -31,6 +31,7 @@ const SHAPES: [Shape; 9] = [
     Shape { name: "BC-100-12 16×16", count: 64, side: 16, inputs: 48, outputs: 12, ld: 304 },
     Shape { name: "40-24 32×32", count: 16, side: 32, inputs: 400, outputs: 24, ld: 816 },
     Shape { name: "one picture 14×14", count: 1, side: 14, inputs: 128, outputs: 32, ld: 1040 },
+    Shape { name: "one picture 7×7", count: 1, side: 7, inputs: 128, outputs: 32, ld: 1040 },
 ];
 
 /// Prints the tables; with `all`, a line an algorithm.

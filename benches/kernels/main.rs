@@ -69,7 +69,9 @@ fn main() -> anyhow::Result<()> {
     densenet::runtime::keep_freed_memory();
     tch::set_num_threads(i32::try_from(threads)?);
     println!("{level}, {threads} threads");
-    let mut table = Table::new(Machine { level, threads: &LibtorchThreads }, &args.only);
+    let on = Machine { level, threads: &LibtorchThreads };
+    peak::warm_up(on);
+    let mut table = Table::new(on, &args.only);
     tch::no_grad(|| {
         conv1x1::measure(&mut table)?;
         conv3x3::measure(&mut table, args.algorithms)?;

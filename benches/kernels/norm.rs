@@ -56,9 +56,10 @@ impl Ours {
         Rows::new(&self.x, self.channels)
     }
 
-    /// Of one matrix as large as the input.
-    fn bytes(&self) -> f64 {
-        (4 * self.rows * self.channels) as f64
+    /// So many matrices as large as the input are read and written.
+    fn moves(&self, matrices: f64) -> Work {
+        let matrix = (4 * self.rows * self.channels) as f64;
+        Work::Bytes { moved: matrices * matrix, matrix }
     }
 
     /// The gradient of a norm's input from that of its output, which `to` holds, in place.
@@ -121,9 +122,11 @@ fn statistics(table: &mut Table, name: &str, shape: Shape) {
     let (ours, theirs, on) = (Ours::new(shape), Theirs::new(shape), table.on);
     table.case(
         name,
-        Work::Bytes(ours.bytes()),
+        ours.moves(1.0),
         &mut || drop(norm::moments(on, ours.x(), ours.rows, ours.channels)),
-        &mut [("var_mean", &mut || drop(theirs.x.var_mean_dim(&[0i64, 2, 3][..], false, false)))],
+        &mut [("batch_norm_update_stats", &mut || {
+            drop(theirs.x.batch_norm_update_stats(None::<&Tensor>, None::<&Tensor>, 0.1));
+        })],
     );
 }
 
@@ -140,7 +143,7 @@ fn transition(table: &mut Table, name: &str, shape: Shape) {
     let mut y = matrix(pool.windows(), ours.channels);
     table.case(
         name,
-        Work::Bytes(ours.bytes() * 1.25),
+        ours.moves(1.25),
         &mut || norm::pool(on, pool, ours.affine(), ours.x(), RowsMut::new(&mut y, ours.channels)),
         &mut [("batch_norm, relu, avg_pool2d", &mut || {
             drop(theirs.normed(false).avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None));
@@ -159,7 +162,7 @@ fn transition_backward(table: &mut Table, name: &str, shape: Shape) -> anyhow::R
     table.case(
         name,
         // Both stages: x, dy and g; x, g and g again.
-        Work::Bytes(ours.bytes() * 5.25),
+        ours.moves(5.25),
         &mut || {
             let to = RowsMut::new(&mut g, ours.channels);
             let dy = Rows::new(&dy, ours.channels);
@@ -184,7 +187,7 @@ fn stem(table: &mut Table, name: &str, shape: Shape) {
     let mut y = matrix(ours.rows.div_ceil(4), ours.channels);
     table.case(
         name,
-        Work::Bytes(ours.bytes() * 2.25),
+        ours.moves(2.25),
         &mut || {
             drop(norm::moments(on, ours.x(), ours.rows, ours.channels));
             norm::max_pool(on, pool, ours.affine(), ours.x(), RowsMut::new(&mut y, ours.channels));
@@ -205,7 +208,7 @@ fn stem_backward(table: &mut Table, name: &str, shape: Shape) -> anyhow::Result<
     let mut backward = theirs.backward(&|x| x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false))?;
     table.case(
         name,
-        Work::Bytes(ours.bytes() * 5.25),
+        ours.moves(5.25),
         &mut || {
             let dy = Rows::new(&dy, ours.channels);
             let to = RowsMut::new(&mut v, ours.channels);

@@ -4,6 +4,7 @@ use densenet::autograd::LibtorchThreads;
 use densenet::kernels::simd::{Kernel, Vector};
 use densenet::kernels::{Level, Machine, Threads};
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
 /// Rounds of [`Chains`].
@@ -32,21 +33,29 @@ pub fn multiply(on: Machine) {
     on.threads.run(on.threads.count(), &|_| on.level.run(Chains));
 }
 
+/// Until the threads run and the clock has risen.
+pub fn warm_up(on: Machine) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        multiply(on);
+    }
+}
+
 /// Operations of [`multiply`].
 pub fn operations(level: Level) -> f64 {
     (2 * ROUNDS * CHAINS * level.lanes() * LibtorchThreads.count()) as f64
 }
 
-/// libtorch's copy of as many bytes, read and written, as a kernel moves.
+/// libtorch's copy of a matrix.
 pub struct Copy {
     from: Tensor,
     to: Tensor,
 }
 
 impl Copy {
-    /// Of `bytes`, half of them read.
+    /// Of so many bytes: they are read, and as many written.
     pub fn new(bytes: f64) -> Self {
-        let tensor = || Tensor::ones([(bytes / 8.0) as i64], (Kind::Float, Device::Cpu));
+        let tensor = || Tensor::ones([(bytes / 4.0) as i64], (Kind::Float, Device::Cpu));
         Copy { from: tensor(), to: tensor() }
     }
 

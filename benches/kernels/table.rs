@@ -13,7 +13,12 @@ pub enum Work {
     /// Floating-point operations: beside the processor's peak.
     Operations(f64),
     /// Bytes read and written, each once: beside a copy.
-    Bytes(f64),
+    Bytes {
+        /// In all.
+        moved: f64,
+        /// Of the largest matrix: what is copied.
+        matrix: f64,
+    },
 }
 
 /// At least so many rounds,
@@ -52,16 +57,15 @@ impl<'a> Table<'a> {
             return;
         }
         let on = self.on;
-        let (amount, unit) = match work {
-            Work::Operations(operations) => (operations, "GF/s"),
-            Work::Bytes(bytes) => (bytes, "GB/s"),
+        let (amount, most_amount, unit, matrix) = match work {
+            Work::Operations(operations) => (operations, peak::operations(on.level), "GF/s", 0.0),
+            Work::Bytes { moved, matrix } => (moved, 2.0 * matrix, "GB/s", matrix),
         };
-        let mut copy = peak::Copy::new(if let Work::Bytes(bytes) = work { bytes } else { 8.0 });
+        let mut copy = peak::Copy::new(matrix);
         let most = || match work {
             Work::Operations(_) => peak::multiply(on),
-            Work::Bytes(_) => copy.run(),
+            Work::Bytes { .. } => copy.run(),
         };
-        let most_amount = if let Work::Bytes(bytes) = work { bytes } else { peak::operations(on.level) };
         let mut all: Vec<(f64, Box<dyn FnMut() + '_>)> =
             vec![(most_amount, Box::new(most)), (amount, Box::new(ours))];
         for (_, run) in theirs.iter_mut() {
