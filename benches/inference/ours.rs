@@ -3,7 +3,7 @@
 use crate::peer::{count, text};
 use anyhow::{bail, Context, Result};
 use densenet::autograd::LibtorchThreads;
-use densenet::kernels::Level;
+use densenet::kernels::{Level, Machine};
 use densenet::measure::{memory, peak};
 use densenet::model::{channels_last, Numerics, Threading};
 use densenet::tch::{nn, no_grad, vision, Device, Tensor};
@@ -60,8 +60,8 @@ pub fn answer(ready: &mut Option<Ready>, command: &str, question: &Value) -> Res
         "memory" => Ok(json!({ "resident": memory::resident()?, "peak": memory::peak_resident()? })),
         "peak" => {
             runtime::set_threads(count(question, "threads")?.try_into()?)?;
-            let level = Level::best();
-            Ok(json!({ "gflops": peak::gflops(level, &LibtorchThreads), "level": level.name() }))
+            let on = Machine { level: Level::best(), threads: &LibtorchThreads };
+            Ok(json!({ "gflops": peak::gflops(on), "level": on.level.name() }))
         }
         _ => bail!("unknown command {command}"),
     }

@@ -4,7 +4,7 @@ use super::memory::{peak_resident, resident};
 use super::{at_least_one, median, peak, work, Result};
 use crate::autograd::LibtorchThreads;
 use crate::kernels::threads::{Scoped, Threads};
-use crate::kernels::Level;
+use crate::kernels::{Level, Machine};
 use crate::model::{Numerics, Threading};
 use crate::transforms::ImageClassification;
 use crate::{DenseNet, DenseNetConfig, Predictor};
@@ -107,7 +107,7 @@ pub fn infer(options: &InferOptions, progress: impl FnMut(usize, usize) + Send) 
         p99_ms: times[(times.len() * 99).div_ceil(100) - 1],
         passes: times.len(),
         gflops: flops / ms_per_image / 1e6,
-        peak_gflops: (options.device == Device::Cpu).then(|| peak::gflops(Level::best(), threads)),
+        peak_gflops: (options.device == Device::Cpu).then(|| peak::gflops(Machine { level: Level::best(), threads })),
         prepare_ms,
         rss_bytes,
         peak_rss_bytes,
