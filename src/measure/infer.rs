@@ -107,7 +107,8 @@ pub fn infer(options: &InferOptions, progress: impl FnMut(usize, usize) + Send) 
         p99_ms: times[(times.len() * 99).div_ceil(100) - 1],
         passes: times.len(),
         gflops: flops / ms_per_image / 1e6,
-        peak_gflops: (options.device == Device::Cpu).then(|| peak::gflops(Machine { level: Level::best(), threads })),
+        peak_gflops: (options.device == Device::Cpu)
+            .then(|| peak::gflops(Machine { level: Level::best(), threads })),
         prepare_ms,
         rss_bytes,
         peak_rss_bytes,
