@@ -2,10 +2,13 @@
 
 use crate::autograd::AutogradError;
 use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+use crate::evaluate::EvaluateError;
 use crate::export::ExportError;
 use crate::model::ModelError;
 use crate::parity::ParityError;
 use crate::predictor::PredictError;
+use crate::report::ReportError;
 use crate::runtime::RuntimeError;
 use crate::transforms::TransformError;
 use crate::weights::WeightsError;
@@ -20,6 +23,12 @@ pub enum Error {
     /// From [`crate::checkpoint`].
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// From [`crate::data`].
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// From [`crate::evaluate`].
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
     /// From [`crate::export`].
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -32,6 +41,9 @@ pub enum Error {
     /// From [`crate::predictor`].
     #[error(transparent)]
     Predict(#[from] PredictError),
+    /// From [`crate::report`].
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// From [`crate::runtime`].
     #[error(transparent)]
     Runtime(#[from] RuntimeError),

@@ -6,8 +6,10 @@
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
 //! - [`data`]: labelled pictures and the loader that makes batches of them.
 //! - [`Predictor`]: all of that in one value for any number of threads.
+//! - [`evaluate`]: how good a network is on labelled pictures.
 //! - [`export`]: TorchScript for servers that know nothing of this crate.
 //! - [`parity`]: is this the network PyTorch ran?
+//! - [`report`]: pages and pictures about an evaluation.
 //! - [`measure`]: what a training step costs here.
 //! - [`runtime`]: libtorch's devices, threads and memory.
 //! - [`autograd`]: custom autograd functions for tch.
@@ -28,12 +30,14 @@
 pub mod autograd;
 pub mod checkpoint;
 pub mod data;
+pub mod evaluate;
 pub mod export;
 pub mod kernels;
 pub mod measure;
 pub mod model;
 pub mod parity;
 pub mod predictor;
+pub mod report;
 pub mod runtime;
 pub mod transforms;
 pub mod weights;

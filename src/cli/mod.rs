@@ -1,8 +1,10 @@
 //! The command line: parse, call the library, print. One file a subcommand.
 
 mod bench;
+mod categories;
 mod classify;
 mod doctor;
+mod evaluate;
 mod export;
 mod memory;
 mod output;
@@ -47,6 +49,8 @@ struct Global {
 enum Command {
     /// The likeliest classes of each picture
     Classify(classify::Args),
+    /// How good a network is on labelled pictures, with a report to look at
+    Evaluate(evaluate::Args),
     /// Look into checkpoint files, make new weights
     Weights(weights::Args),
     /// Compare a network's output with what PyTorch saved, to the bit
@@ -74,6 +78,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
     let device = || runtime::device(cli.global.device);
     match &cli.command {
         Command::Classify(args) => classify::run(args, device()?, output),
+        Command::Evaluate(args) => evaluate::run(args, device()?, output),
         Command::Weights(args) => weights::run(args, output),
         Command::Parity(args) => parity::run(args, || Ok(device()?), output),
         Command::Export(args) => export::run(args, device()?, output),

@@ -15,6 +15,7 @@ mod folder;
 mod idx;
 mod loader;
 mod manifest;
+mod open;
 mod pipeline;
 mod subset;
 
@@ -24,5 +25,6 @@ pub use folder::{ImageFolder, IMG_EXTENSIONS};
 pub use idx::Idx;
 pub use loader::{Batch, Epoch, Loader, LoaderOptions, OnUnreadable, Skipped};
 pub use manifest::Manifest;
-pub use pipeline::{augmented, plain, Pipeline};
+pub use open::open_evaluation;
+pub use pipeline::{augmented, plain, ten_crops, Pipeline};
 pub use subset::{split, Subset};

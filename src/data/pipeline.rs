@@ -25,3 +25,12 @@ pub fn augmented(recipe: Augment, preset: ImageClassification) -> Result<Pipelin
     preset.validate()?;
     Ok(Arc::new(move |picture, draw| recipe.apply(picture, draw, &preset)))
 }
+
+/// Ten parts of each picture: [10, C, H, W], as [`ImageClassification::ten_crops`] makes them.
+///
+/// # Errors
+/// As [`ImageClassification::validate`].
+pub fn ten_crops(preset: ImageClassification) -> Result<Pipeline> {
+    preset.validate()?;
+    Ok(Arc::new(move |picture, _| preset.ten_crops(picture)))
+}

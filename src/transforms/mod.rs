@@ -25,6 +25,7 @@ mod jpeg;
 mod libjpeg;
 mod preset;
 mod resize;
+mod ten_crop;
 mod tiff;
 
 pub use decode::{decode, open, DecodeOptions, WideGray, MAX_FILE_BYTES};
