@@ -4,6 +4,7 @@ use crate::autograd::AutogradError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::evaluate::EvaluateError;
+use crate::explain::ExplainError;
 use crate::export::ExportError;
 use crate::model::ModelError;
 use crate::parity::ParityError;
@@ -29,6 +30,9 @@ pub enum Error {
     /// From [`crate::evaluate`].
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    /// From [`crate::explain`].
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// From [`crate::export`].
     #[error(transparent)]
     Export(#[from] ExportError),

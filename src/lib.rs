@@ -7,6 +7,7 @@
 //! - [`data`]: labelled pictures and the loader that makes batches of them.
 //! - [`Predictor`]: all of that in one value for any number of threads.
 //! - [`evaluate`]: how good a network is on labelled pictures.
+//! - [`explain`]: where in a picture a network sees a class.
 //! - [`export`]: TorchScript for servers that know nothing of this crate.
 //! - [`parity`]: is this the network PyTorch ran?
 //! - [`report`]: pages and pictures about an evaluation.
@@ -31,6 +32,7 @@ pub mod autograd;
 pub mod checkpoint;
 pub mod data;
 pub mod evaluate;
+pub mod explain;
 pub mod export;
 pub mod kernels;
 pub mod measure;

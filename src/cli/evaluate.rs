@@ -10,7 +10,7 @@ use densenet::data::{open_evaluation, Dataset, OnUnreadable};
 use densenet::evaluate::{evaluate, EvaluateOptions, Evaluation};
 use densenet::model::{Arch, Memory};
 use densenet::report::{
-    confusion_matrix, evaluation_page, mistakes_sheet, reliability_diagram, EvaluationPage,
+    confusion_matrix, evaluation_page, mistakes_sheet, reliability_diagram, EvaluationPage, Page,
 };
 use densenet::tch::Device;
 use densenet::weights::Outputs;
@@ -56,6 +56,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, device: Device, output: &mut Output) -> Result<()> {
+    args.report.as_deref().map_or(Ok(()), Page::check_path)?;
     let dataset = open_evaluation(&args.data)?;
     let source = source::weights(&args.weights, args.arch, output)?;
     let mut predictor = Predictor::load_with(&source, device, &args.reading.options(Memory::Standard))?;

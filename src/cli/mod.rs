@@ -5,7 +5,9 @@ mod categories;
 mod classify;
 mod doctor;
 mod evaluate;
+mod explain;
 mod export;
+mod features;
 mod memory;
 mod output;
 mod parity;
@@ -51,6 +53,10 @@ enum Command {
     Classify(classify::Args),
     /// How good a network is on labelled pictures, with a report to look at
     Evaluate(evaluate::Args),
+    /// Where in a picture a network sees a class: heat maps (Grad-CAM)
+    Explain(explain::Args),
+    /// Pooled features of pictures, for retrieval and linear probes
+    Features(features::Args),
     /// Look into checkpoint files, make new weights
     Weights(weights::Args),
     /// Compare a network's output with what PyTorch saved, to the bit
@@ -79,6 +85,8 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
     match &cli.command {
         Command::Classify(args) => classify::run(args, device()?, output),
         Command::Evaluate(args) => evaluate::run(args, device()?, output),
+        Command::Explain(args) => explain::run(args, device()?, output),
+        Command::Features(args) => features::run(args, device()?, output),
         Command::Weights(args) => weights::run(args, output),
         Command::Parity(args) => parity::run(args, || Ok(device()?), output),
         Command::Export(args) => export::run(args, device()?, output),

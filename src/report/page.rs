@@ -59,14 +59,17 @@ impl Page {
     /// # Errors
     /// [`ReportError::Ending`], [`ReportError::Io`].
     pub fn write(&self, path: &Path) -> Result<()> {
-        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-        let text = match ending.as_deref() {
-            Some("md" | "markdown") => self.markdown(),
-            Some("html" | "htm") => self.html(),
-            _ => return Err(ReportError::Ending { path: path.to_path_buf() }),
-        };
+        let text = if is_html(path)? { self.html() } else { self.markdown() };
         crate::checkpoint::write_atomically(path, text.as_bytes())
             .map_err(|source| ReportError::Io { path: path.to_path_buf(), source })
+    }
+
+    /// Checks that [`write`](Self::write) knows a file's format, before anything is computed.
+    ///
+    /// # Errors
+    /// [`ReportError::Ending`].
+    pub fn check_path(path: &Path) -> Result<()> {
+        is_html(path).map(|_| ())
     }
 
     /// The page as Markdown.
@@ -83,6 +86,15 @@ impl Page {
              <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
              <style>\n{STYLE}</style>\n<h1>{title}</h1>\n{body}</html>\n"
         )
+    }
+}
+
+fn is_html(path: &Path) -> Result<bool> {
+    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    match ending.as_deref() {
+        Some("html" | "htm") => Ok(true),
+        Some("md" | "markdown") => Ok(false),
+        _ => Err(ReportError::Ending { path: path.to_path_buf() }),
     }
 }
 

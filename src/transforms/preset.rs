@@ -94,8 +94,20 @@ impl ImageClassification {
         }
     }
 
-    /// The picture resized and cropped and not yet a tensor, padded with black where the crop is larger.
-    pub(super) fn resized_and_cropped_picture(&self, picture: &RgbImage) -> Result<RgbImage> {
+    /// What the network sees, as a picture: resized and cropped, padded with black where the crop is larger, gray for a
+    /// gray network.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn seen(&self, picture: &RgbImage) -> Result<RgbImage> {
+        match self.channels {
+            1 => self.cut(&image::DynamicImage::ImageLuma8(to_gray(picture)).into_rgb8()),
+            _ => self.cut(picture),
+        }
+    }
+
+    /// The picture resized and cropped in its own colours.
+    pub(super) fn cut(&self, picture: &RgbImage) -> Result<RgbImage> {
         self.validate()?;
         let Cropped { pixels, columns, rows, size } = self.resized_and_cropped(picture)?;
         if pixels.dimensions() == size {

@@ -20,7 +20,7 @@ impl ImageClassification {
             return Err(TransformError::Preset { field: "crop_size", value: "null".to_string(), reason });
         };
         let whole = ImageClassification { crop_size: None, ..self.clone() };
-        let picture = whole.resized_and_cropped_picture(picture)?;
+        let picture = whole.cut(picture)?;
         let (width, height) = picture.dimensions();
         let (right, bottom) = (width.saturating_sub(side), height.saturating_sub(side));
         let middle = super::geometry::crop_axis;

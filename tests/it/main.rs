@@ -6,6 +6,8 @@ mod autograd;
 mod cli;
 mod dependent;
 mod downloads;
+mod evaluating;
+mod explaining;
 mod exporting;
 mod fetch;
 mod formats;

@@ -127,7 +127,7 @@ impl Augment {
             _ => picture.clone(),
         };
         if !cuts {
-            picture = preset.resized_and_cropped_picture(&picture)?;
+            picture = preset.cut(&picture)?;
         }
         for step in &self.steps {
             picture = step.apply(picture, &mut rng, preset)?;
