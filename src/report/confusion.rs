@@ -63,8 +63,8 @@ fn named(evaluation: &Evaluation, shown: &[usize]) -> String {
     let names: Vec<String> =
         shown.iter().map(|&class| fitted(&evaluation.classes[class].name, size, 200.0)).collect();
     let longest = names.iter().map(|name| width(name, size)).fold(40.0, f64::max);
-    let (left, top) = (longest + 42.0, longest + 42.0);
     // Names over columns lean to the right, past the last one.
+    let (left, top) = (longest + 42.0, 0.77 * longest + 46.0);
     let mut svg = Svg::new((left + side + 0.75 * longest + 10.0).max(420.0), top + side + 12.0);
     let middle = left + side / 2.0;
     svg.text((middle, 18.0), Anchor::Middle, 13.0, INK, "taken for");

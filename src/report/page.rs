@@ -138,9 +138,11 @@ impl Part {
             Part::Heading(text) => format!("<h2>{}</h2>\n", escape(text)),
             Part::Text(text) => format!("<p>{}</p>\n", escape(text)),
             Part::Table { head, rows } => {
+                let named = head.iter().any(|cell| !cell.is_empty());
                 let head: String = head.iter().map(|cell| format!("<th>{}</th>", escape(cell))).collect();
+                let head = if named { format!("<tr>{head}</tr>\n") } else { String::new() };
                 let rows: String = rows.iter().map(|cells| html_row(cells)).collect();
-                format!("<div class=\"wide\"><table>\n<tr>{head}</tr>\n{rows}</table></div>\n")
+                format!("<div class=\"wide\"><table>\n{head}{rows}</table></div>\n")
             }
             Part::Figure { svg, caption } => {
                 format!("<figure>\n{svg}<figcaption>{}</figcaption></figure>\n", escape(caption))

@@ -1,8 +1,12 @@
 //! How far probabilities can be believed, as a picture.
 
 use super::percent;
-use super::svg::{Anchor, Svg, COLORS, FAINT, INK};
+use super::svg::{Anchor, Svg, FAINT, INK};
 use crate::evaluate::Calibration;
+
+const BAR: &str = "#1f77b4";
+const TOO_SURE: &str = "#e98a8b";
+const TOO_MODEST: &str = "#a6cee3";
 
 const WIDTH: f64 = 480.0;
 const LEFT: f64 = 64.0;
@@ -36,10 +40,11 @@ pub fn reliability_diagram(calibration: &Calibration) -> String {
         let title = format!("{} predictions at {:.2} to {:.2}", bin.count, bin.low, bin.high);
         svg.titled_rect([left, COUNTS_BOTTOM - height, width, height], "#999999", &title);
         let (Some(confidence), Some(accuracy)) = (bin.confidence, bin.accuracy) else { continue };
-        let title = format!("{title}: {:.3} promised, {accuracy:.3} right", confidence);
-        svg.titled_rect([left, to_y(accuracy), width, BOTTOM - to_y(accuracy)], COLORS[0], &title);
+        let title = format!("{title}: {confidence:.3} promised, {accuracy:.3} right");
         let (upper, lower) = (to_y(accuracy.max(confidence)), to_y(accuracy.min(confidence)));
-        svg.titled_rect([left, upper, width, lower - upper], "#d6272880", &title);
+        svg.titled_rect([left, lower, width, BOTTOM - lower], BAR, &title);
+        let gap = if confidence > accuracy { TOO_SURE } else { TOO_MODEST };
+        svg.titled_rect([left, upper, width, lower - upper], gap, &title);
     }
     svg.dashed([to_x(0.0), to_y(0.0), to_x(1.0), to_y(1.0)], INK);
     svg.frame([LEFT, TOP, RIGHT - LEFT, BOTTOM - TOP], INK);
@@ -47,7 +52,7 @@ pub fn reliability_diagram(calibration: &Calibration) -> String {
     svg.text((LEFT - 8.0, COUNTS_TOP + 8.0), Anchor::End, 11.0, INK, &most.to_string());
     svg.text(((LEFT + RIGHT) / 2.0, HEIGHT - 10.0), Anchor::Middle, 13.0, INK, "probability promised");
     svg.turned_text((18.0, (TOP + BOTTOM) / 2.0), -90.0, Anchor::Middle, 13.0, INK, "share that is right");
-    let legend = [(COLORS[0], "right"), ("#d6272880", "gap")];
+    let legend = [(BAR, "right"), (TOO_SURE, "promised, not right"), (TOO_MODEST, "right, not promised")];
     for (index, (color, name)) in legend.into_iter().enumerate() {
         let y = TOP + 12.0 + 18.0 * index as f64;
         svg.rect([LEFT + 10.0, y, 12.0, 12.0], color);
