@@ -1,16 +1,13 @@
 //! Batches, made on other threads, in an order that the seed decides.
 
 use super::dataset::unreadable;
-use super::{DataError, Dataset, Result, Target};
-use crate::transforms::{Draw, RgbImage, TransformError};
+use super::{DataError, Dataset, Pipeline, Result, Target};
+use crate::transforms::{Draw, TransformError};
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tch::{Device, Kind, Tensor};
-
-/// A picture to a network's input [C, H, W], f32 on the CPU; may draw from [`Draw::rng`]. Runs on the loader's threads.
-pub type Pipeline = Arc<dyn Fn(&RgbImage, Draw) -> std::result::Result<Tensor, TransformError> + Send + Sync>;
 
 /// What to do with a picture that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]

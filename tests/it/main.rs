@@ -1,6 +1,7 @@
 //! Integration tests: one binary, since each links libtorch.
 
 mod attacks;
+mod augment;
 mod autograd;
 mod cli;
 mod dependent;
