@@ -61,7 +61,8 @@ impl Region {
         ffi::call(|failure| unsafe { ffi::dn_autocast_enter(failure) }).map_err(Fault::plain)?;
         let region = Region { device, before };
         // SAFETY: sets thread-local values.
-        ffi::call(|failure| unsafe { ffi::dn_autocast_set(device, wanted, failure) }).map_err(Fault::plain)?;
+        ffi::call(|failure| unsafe { ffi::dn_autocast_set(device, wanted, failure) })
+            .map_err(Fault::plain)?;
         Ok(region)
     }
 }

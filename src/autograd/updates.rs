@@ -9,6 +9,8 @@ use super::ffi::{self, Failure, Fault};
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
+// libtorch refuses lists without a tensor; here they are nothing to do.
+
 extern "C" {
     fn dn_foreach_add(
         targets: *const *mut C_tensor,
@@ -17,12 +19,8 @@ extern "C" {
         alpha: f64,
         failure: *mut Failure,
     ) -> i32;
-    fn dn_foreach_mul(
-        targets: *const *mut C_tensor,
-        count: usize,
-        factor: f64,
-        failure: *mut Failure,
-    ) -> i32;
+    fn dn_foreach_mul(targets: *const *mut C_tensor, count: usize, factor: f64, failure: *mut Failure)
+        -> i32;
     fn dn_foreach_lerp(
         targets: *const *mut C_tensor,
         ends: *const *mut C_tensor,
@@ -53,23 +51,10 @@ extern "C" {
         inverse_scale: *const C_tensor,
         failure: *mut Failure,
     ) -> i32;
-    fn dn_clear_grads(
-        tensors: *const *mut C_tensor,
-        count: usize,
-        failure: *mut Failure,
-    ) -> i32;
-    fn dn_generator_get(
-        device_type: i8,
-        index: i8,
-        result: *mut *mut C_tensor,
-        failure: *mut Failure,
-    ) -> i32;
-    fn dn_generator_set(
-        device_type: i8,
-        index: i8,
-        state: *const C_tensor,
-        failure: *mut Failure,
-    ) -> i32;
+    fn dn_clear_grads(tensors: *const *mut C_tensor, count: usize, failure: *mut Failure) -> i32;
+    fn dn_generator_get(device_type: i8, index: i8, result: *mut *mut C_tensor, failure: *mut Failure)
+        -> i32;
+    fn dn_generator_set(device_type: i8, index: i8, state: *const C_tensor, failure: *mut Failure) -> i32;
 }
 
 /// `targets[i] += alpha · others[i]`. torch: `torch._foreach_add_`.
@@ -78,6 +63,9 @@ extern "C" {
 /// [`AutogradError::Torch`] where the lists do not fit each other.
 pub fn add_scaled(targets: &[Tensor], others: &[Tensor], alpha: f64) -> Result<()> {
     let count = same_length(targets, &[others])?;
+    if count == 0 {
+        return Ok(());
+    }
     let (to, from) = (list(targets), list(others));
     // SAFETY: every list has `count` pointers to live tensors, which the shim reads and does not keep.
     call(|failure| unsafe { dn_foreach_add(to.as_ptr(), from.as_ptr(), count, alpha, failure) })
@@ -88,6 +76,9 @@ pub fn add_scaled(targets: &[Tensor], others: &[Tensor], alpha: f64) -> Result<(
 /// # Errors
 /// [`AutogradError::Torch`].
 pub fn scale(targets: &[Tensor], factor: f64) -> Result<()> {
+    if targets.is_empty() {
+        return Ok(());
+    }
     let to = list(targets);
     // SAFETY: as in `add_scaled`.
     call(|failure| unsafe { dn_foreach_mul(to.as_ptr(), to.len(), factor, failure) })
@@ -99,6 +90,9 @@ pub fn scale(targets: &[Tensor], factor: f64) -> Result<()> {
 /// [`AutogradError::Torch`] where the lists do not fit each other.
 pub fn lerp(targets: &[Tensor], ends: &[Tensor], weight: f64) -> Result<()> {
     let count = same_length(targets, &[ends])?;
+    if count == 0 {
+        return Ok(());
+    }
     let (to, from) = (list(targets), list(ends));
     // SAFETY: as in `add_scaled`.
     call(|failure| unsafe { dn_foreach_lerp(to.as_ptr(), from.as_ptr(), count, weight, failure) })
@@ -110,11 +104,12 @@ pub fn lerp(targets: &[Tensor], ends: &[Tensor], weight: f64) -> Result<()> {
 /// [`AutogradError::Torch`] where the lists do not fit each other.
 pub fn addcmul(targets: &[Tensor], a: &[Tensor], b: &[Tensor], value: f64) -> Result<()> {
     let count = same_length(targets, &[a, b])?;
+    if count == 0 {
+        return Ok(());
+    }
     let (to, a, b) = (list(targets), list(a), list(b));
     // SAFETY: as in `add_scaled`.
-    call(|failure| unsafe {
-        dn_foreach_addcmul(to.as_ptr(), a.as_ptr(), b.as_ptr(), count, value, failure)
-    })
+    call(|failure| unsafe { dn_foreach_addcmul(to.as_ptr(), a.as_ptr(), b.as_ptr(), count, value, failure) })
 }
 
 /// `targets[i] += values[i] · a[i] / b[i]`. torch: `torch._foreach_addcdiv_`.
@@ -123,6 +118,9 @@ pub fn addcmul(targets: &[Tensor], a: &[Tensor], b: &[Tensor], value: f64) -> Re
 /// [`AutogradError::Torch`] where the lists do not fit each other.
 pub fn addcdiv(targets: &[Tensor], a: &[Tensor], b: &[Tensor], values: &[f64]) -> Result<()> {
     let count = same_length(targets, &[a, b])?;
+    if count == 0 {
+        return Ok(());
+    }
     if values.len() != count {
         return Err(unequal());
     }

@@ -80,6 +80,11 @@ impl Loss {
         Ok(Loss { outputs, label_smoothing: options.label_smoothing, weights, classes })
     }
 
+    /// Cross entropy of so many classes, all of the same weight, nothing smoothed. torch: `CrossEntropyLoss()`.
+    pub fn of_classes(classes: usize) -> Self {
+        Loss { outputs: Outputs::Classes, label_smoothing: 0.0, weights: None, classes }
+    }
+
     /// The mean loss of logits [N, classes] against int64 classes \[N\], or f32 probabilities or labels [N, classes];
     /// computed in f32.
     ///

@@ -88,11 +88,23 @@ pub struct Scheduler {
 #[derive(Debug, Clone)]
 enum Plan {
     Constant,
-    Step { size: usize, gamma: f64 },
+    Step {
+        size: usize,
+        gamma: f64,
+    },
     /// Steps, and how often each is given.
-    MultiStep { milestones: BTreeMap<usize, i32>, gamma: f64 },
-    Cosine { total: usize, min_lr: f64 },
-    OneCycle { total: usize, options: OneCycle },
+    MultiStep {
+        milestones: BTreeMap<usize, i32>,
+        gamma: f64,
+    },
+    Cosine {
+        total: usize,
+        min_lr: f64,
+    },
+    OneCycle {
+        total: usize,
+        options: OneCycle,
+    },
 }
 
 impl Scheduler {
@@ -145,8 +157,7 @@ impl Scheduler {
                 Plan::OneCycle { total: left, options: options.clone() }
             }
         };
-        let mut scheduler =
-            Scheduler { plan, warm_up, now: base.clone(), base, momentum: None, step: 0 };
+        let mut scheduler = Scheduler { plan, warm_up, now: base.clone(), base, momentum: None, step: 0 };
         scheduler.enter();
         Ok(scheduler)
     }
@@ -202,7 +213,8 @@ impl Scheduler {
         match &self.plan {
             Plan::Constant | Plan::Step { .. } | Plan::MultiStep { .. } => self.now.clone_from(&self.base),
             Plan::Cosine { min_lr, .. } if self.warm_up.is_some() => {
-                self.now = self.base.iter().map(|lr| min_lr + (lr - min_lr) * (1.0 + 0f64.cos()) / 2.0).collect();
+                self.now =
+                    self.base.iter().map(|lr| min_lr + (lr - min_lr) * (1.0 + 0f64.cos()) / 2.0).collect();
             }
             Plan::Cosine { .. } => self.now.clone_from(&self.base),
             Plan::OneCycle { .. } => self.advance(0),
@@ -246,9 +258,10 @@ impl Scheduler {
                     let last = first / options.final_div_factor;
                     *lr = if up { anneal(first, *highest) } else { anneal(*highest, last) };
                 }
-                self.momentum = options
-                    .cycle_momentum
-                    .map(|(low, high)| if up { anneal(high, low) } else { anneal(low, high) });
+                self.momentum =
+                    options
+                        .cycle_momentum
+                        .map(|(low, high)| if up { anneal(high, low) } else { anneal(low, high) });
             }
         }
     }

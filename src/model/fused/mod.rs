@@ -165,9 +165,14 @@ fn check(block: &DenseBlock, end: &BatchNorm2d, transition: Option<&Transition>)
         if !same {
             return refuse("needs layers of one kind and one dropout in a block");
         }
-        if [Some(&layer.norm1), layer.norm2.as_ref()].into_iter().flatten().any(|norm| norm.frozen != end.frozen)
+        if [Some(&layer.norm1), layer.norm2.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|norm| norm.frozen != end.frozen)
         {
-            return refuse("needs the batch norms of a block and of what follows it frozen together or not at all");
+            return refuse(
+                "needs the batch norms of a block and of what follows it frozen together or not at all",
+            );
         }
         let convolutions = match &layer.conv2 {
             Some(conv2) => plain(&layer.conv1, 0) && plain(conv2, 1),

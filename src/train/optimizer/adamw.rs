@@ -69,8 +69,7 @@ impl AdamW {
         let mut denominators: Vec<Tensor> = Vec::with_capacity(second.len());
         let mut factors = Vec::with_capacity(second.len());
         for (second, &steps) in second.iter().zip(&steps) {
-            let mut denominator =
-                second.f_sqrt()?.f_div_scalar(correction(self.beta2, steps).powf(0.5))?;
+            let mut denominator = second.f_sqrt()?.f_div_scalar(correction(self.beta2, steps).powf(0.5))?;
             denominators.push(denominator.f_add_scalar_(self.eps)?);
             factors.push(-(group.lr / correction(self.beta1, steps)));
         }

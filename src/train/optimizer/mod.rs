@@ -76,7 +76,8 @@ impl Optimizer {
         }
         let mut names = std::collections::HashSet::new();
         for group in &groups {
-            for (option, value) in [("the learning rate", group.lr), ("the weight decay", group.weight_decay)] {
+            for (option, value) in [("the learning rate", group.lr), ("the weight decay", group.weight_decay)]
+            {
                 super::error::in_range(option, value, 0.0..=f64::MAX, "at least 0")?;
             }
             for (name, _) in &group.parameters {
