@@ -5,6 +5,7 @@
 //! - [`weights`]: weights by file or name, with class names and transforms.
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
 //! - [`data`]: labelled pictures and the loader that makes batches of them.
+//! - [`train`]: fine-tuning, start to finish.
 //! - [`Predictor`]: all of that in one value for any number of threads.
 //! - [`evaluate`]: how good a network is on labelled pictures.
 //! - [`explain`]: where in a picture a network sees a class.
@@ -41,6 +42,7 @@ pub mod parity;
 pub mod predictor;
 pub mod report;
 pub mod runtime;
+pub mod train;
 pub mod transforms;
 pub mod weights;
 

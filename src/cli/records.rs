@@ -1,6 +1,7 @@
 //! The JSON lines the command prints.
 
 use densenet::checkpoint::{Dropped, Format};
+use densenet::evaluate::Evaluation;
 use densenet::explain::Method;
 use densenet::predictor::Prediction;
 use densenet::transforms::ImageClassification;
@@ -137,4 +138,12 @@ pub struct Embedded {
     pub features: usize,
     /// In the order of the labels; null where not every picture lies in a class's folder.
     pub classes: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+pub struct Reported<'a> {
+    /// The page.
+    pub output: &'a str,
+    /// Null without validation pictures.
+    pub evaluation: Option<&'a Evaluation>,
 }

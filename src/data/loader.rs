@@ -203,6 +203,11 @@ impl Iterator for Epoch {
 }
 
 impl Epoch {
+    /// The number of the next batch: where an epoch that ends here goes on ([`Loader::epoch`]).
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
     fn pinned(&self, batch: Batch) -> Result<Batch> {
         if !self.job.options.pin_memory {
             return Ok(batch);

@@ -19,6 +19,7 @@ mod open;
 mod pipeline;
 mod subset;
 
+pub(crate) use dataset::same_classes;
 pub use dataset::{Dataset, Target};
 pub use error::{DataError, Result};
 pub use folder::{ImageFolder, IMG_EXTENSIONS};
