@@ -22,6 +22,7 @@ mod pictures;
 mod predictor;
 mod properties;
 mod registry;
+mod reporting;
 mod shapes;
 mod support;
 mod surgery;
