@@ -74,9 +74,19 @@ impl ImageClassification {
     pub fn apply(&self, picture: &RgbImage) -> Result<Tensor> {
         self.validate()?;
         if self.channels == 1 {
-            self.normalized(&self.resized_and_cropped(&to_gray(picture))?)
+            self.normalized(&self.resized_and_cropped(&to_gray(picture))?.frame())
         } else {
-            self.normalized(&self.resized_and_cropped(picture)?)
+            self.normalized(&self.resized_and_cropped(picture)?.frame())
+        }
+    }
+
+    /// All of a picture as it is, as a network's input: [`apply`](Self::apply) without resizing and cropping.
+    pub(super) fn normalize(&self, picture: &RgbImage) -> Result<Tensor> {
+        self.validate()?;
+        if self.channels == 1 {
+            self.normalized(&Frame::whole(&to_gray(picture)))
+        } else {
+            self.normalized(&Frame::whole(picture))
         }
     }
 
@@ -124,11 +134,6 @@ impl ImageClassification {
             Some(side) => (side, side),
             None => (width, height),
         }
-    }
-
-    /// The same without resizing and cropping.
-    pub(super) fn without_geometry(&self) -> ImageClassification {
-        ImageClassification { resize_size: None, crop_size: None, ..self.clone() }
     }
 
     /// Checks the fields against each other, as [`apply`](Self::apply) does.
@@ -201,18 +206,18 @@ impl ImageClassification {
     }
 
     /// u8 pixels to normalized planes.
-    fn normalized<P: Pixel<Subpixel = u8>>(&self, cropped: &Cropped<P>) -> Result<Tensor> {
+    fn normalized<P: Pixel<Subpixel = u8>>(&self, frame: &Frame<P>) -> Result<Tensor> {
         let channels = self.channels as usize;
-        let (width, height) = (cropped.size.0 as usize, cropped.size.1 as usize);
-        let (left, top) = (cropped.columns.padding as usize, cropped.rows.padding as usize);
-        let row_bytes = cropped.pixels.width() as usize * channels;
+        let (width, height) = (frame.size.0 as usize, frame.size.1 as usize);
+        let (left, top) = (frame.left as usize, frame.top as usize);
+        let row_bytes = frame.pixels.width() as usize * channels;
         let mut values = Vec::with_capacity(width * height * channels);
         for (channel, (mean, std)) in self.mean.iter().zip(&self.std).enumerate() {
             let levels = levels(*mean, *std, self.range);
             let black = levels[0];
             let plane = values.len();
             values.resize(plane + top * width, black);
-            for row in cropped.pixels.as_raw().chunks_exact(row_bytes) {
+            for row in frame.pixels.as_raw().chunks_exact(row_bytes) {
                 let start = values.len();
                 values.resize(start + left, black);
                 values.extend(row[channel..].iter().step_by(channels).map(|v| levels[*v as usize]));
@@ -231,6 +236,26 @@ struct Cropped<P: Pixel<Subpixel = u8>> {
     columns: Crop,
     rows: Crop,
     size: (u32, u32),
+}
+
+impl<P: Pixel<Subpixel = u8>> Cropped<P> {
+    fn frame(&self) -> Frame<'_, P> {
+        Frame { pixels: &self.pixels, left: self.columns.padding, top: self.rows.padding, size: self.size }
+    }
+}
+
+/// Pixels, where they lie in the result, and its size.
+struct Frame<'a, P: Pixel<Subpixel = u8>> {
+    pixels: &'a ImageBuffer<P, Vec<u8>>,
+    left: u32,
+    top: u32,
+    size: (u32, u32),
+}
+
+impl<'a, P: Pixel<Subpixel = u8>> Frame<'a, P> {
+    fn whole(pixels: &'a ImageBuffer<P, Vec<u8>>) -> Self {
+        Frame { pixels, left: 0, top: 0, size: pixels.dimensions() }
+    }
 }
 
 /// Pixels as they are: uint8 [channels, H, W].

@@ -26,12 +26,11 @@ impl ImageClassification {
         let middle = super::geometry::crop_axis;
         let (left, top) = (middle(width, side).taken.start, middle(height, side).taken.start);
         let places = [(0, 0), (right, 0), (0, bottom), (right, bottom), (left, top)];
-        let normalize = self.without_geometry();
         let mut parts = Vec::with_capacity(2 * places.len());
         for picture in [picture.clone(), flip_horizontally(picture)] {
             for (left, top) in places {
                 let part = crop(&picture, Region { top, left, height: side, width: side })?;
-                parts.push(normalize.apply(&part)?);
+                parts.push(self.normalize(&part)?);
             }
         }
         super::batch(&parts)

@@ -5,6 +5,7 @@ use super::super::{Draw, Result, Rng, TransformError};
 use super::*;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use tch::Tensor;
 
 /// One change of a picture.
@@ -123,16 +124,16 @@ impl Augment {
         let mut rng = draw.rng();
         let cuts = self.steps.iter().any(|step| matches!(step, Step::RandomResizedCrop(_)));
         let mut picture = match preset.channels {
-            1 => image::DynamicImage::ImageLuma8(to_gray(picture)).into_rgb8(),
-            _ => picture.clone(),
+            1 => Cow::Owned(image::DynamicImage::ImageLuma8(to_gray(picture)).into_rgb8()),
+            _ => Cow::Borrowed(picture),
         };
         if !cuts {
-            picture = preset.cut(&picture)?;
+            picture = Cow::Owned(preset.cut(&picture)?);
         }
         for step in &self.steps {
-            picture = step.apply(picture, &mut rng, preset)?;
+            picture = Cow::Owned(step.apply(picture, &mut rng, preset)?);
         }
-        let input = preset.without_geometry().apply(&picture)?;
+        let input = preset.normalize(&picture)?;
         if let Some(erasing) = &self.erasing {
             let (width, height) = picture.dimensions();
             if let Some(erasing) = erasing.draw(&mut rng, preset.channels as usize, height, width) {
@@ -144,7 +145,7 @@ impl Augment {
 }
 
 impl Step {
-    fn apply(&self, picture: RgbImage, rng: &mut Rng, preset: &ImageClassification) -> Result<RgbImage> {
+    fn apply(&self, picture: Cow<RgbImage>, rng: &mut Rng, preset: &ImageClassification) -> Result<RgbImage> {
         let (width, height) = picture.dimensions();
         Ok(match self {
             Step::RandomResizedCrop(step) => {
@@ -160,16 +161,18 @@ impl Step {
                 step.apply(&picture, at)
             }
             Step::HorizontalFlip(step) => match step.draw(rng) {
-                true => flip_horizontally(picture),
-                false => picture,
+                true => flip_horizontally(picture.into_owned()),
+                false => picture.into_owned(),
             },
             Step::ColorJitter(step) => {
-                step.draw(rng).into_iter().fold(picture, |picture, jitter| jitter.apply(picture))
+                step.draw(rng).into_iter().fold(picture.into_owned(), |picture, jitter| jitter.apply(picture))
             }
-            Step::TrivialAugment(step) => step.draw(rng)?.apply(picture),
+            Step::TrivialAugment(step) => step.draw(rng)?.apply(picture.into_owned()),
             Step::RandAugment(step) => {
                 let operations = step.draw(rng, width, height)?;
-                operations.into_iter().fold(picture, |picture, operation| operation.apply(picture))
+                operations
+                    .into_iter()
+                    .fold(picture.into_owned(), |picture, operation| operation.apply(picture))
             }
         })
     }
