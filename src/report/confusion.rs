@@ -7,8 +7,8 @@ use image::{ExtendedColorType, ImageEncoder};
 
 /// Up to here every class has its name and every cell its count.
 const NAMED: usize = 40;
-/// The side of the heat map of more classes, in pixels.
-const MAP: f64 = 760.0;
+/// The side of the heat map of more classes, in pixels: at least, and at most. Between them a class is a pixel.
+const MAP: [f64; 2] = [760.0, 1100.0];
 
 /// The confusion matrix as an SVG document: rows are what pictures show, columns what they were taken for, shades shares
 /// of the row; right ones are blue, wrong ones red. Classes of which nothing is known (no pictures, never predicted) are
@@ -50,8 +50,11 @@ fn share(evaluation: &Evaluation, truth: usize, predicted: usize) -> f64 {
 /// White to blue or red.
 fn color(share: f64, right: bool) -> [u8; 3] {
     let full = if right { [8.0, 81.0, 156.0] } else { [165.0, 15.0, 21.0] };
-    // Few mistakes should be seen too.
-    let strength = if right { share } else { share.sqrt() };
+    // A single mistake among many should be seen too.
+    let strength = match (right, share > 0.0) {
+        (false, true) => 0.2 + 0.8 * share.sqrt(),
+        _ => share,
+    };
     full.map(|level: f64| (255.0 + (level - 255.0) * strength).round() as u8)
 }
 
@@ -117,17 +120,17 @@ fn map(evaluation: &Evaluation, shown: &[usize]) -> Result<String> {
         side,
         ExtendedColorType::Rgb8,
     )?;
-    let (left, top) = (76.0, 56.0);
-    let mut svg = Svg::new(left + MAP + 24.0, top + MAP + 16.0);
-    svg.text((left + MAP / 2.0, 18.0), Anchor::Middle, 13.0, INK, "taken for (number of the class)");
-    svg.turned_text((18.0, top + MAP / 2.0), -90.0, Anchor::Middle, 13.0, INK, "shown (number of the class)");
+    let (left, top, map) = (76.0, 56.0, (count as f64).clamp(MAP[0], MAP[1]));
+    let mut svg = Svg::new(left + map + 24.0, top + map + 16.0);
+    svg.text((left + map / 2.0, 18.0), Anchor::Middle, 13.0, INK, "taken for (number of the class)");
+    svg.turned_text((18.0, top + map / 2.0), -90.0, Anchor::Middle, 13.0, INK, "shown (number of the class)");
     // Larger than the screen's pixels: shrunk smoothly, so that no mistake falls between them.
-    svg.image([left, top, MAP, MAP], "image/png", &png, (count as f64) < MAP);
-    svg.frame([left, top, MAP, MAP], INK);
+    svg.image([left, top, map, map], "image/png", &png, count as f64 <= map);
+    svg.frame([left, top, map, map], INK);
     let step =
         [5, 10, 20, 50, 100, 200, 500, 1000].into_iter().find(|step| count / step <= 12).unwrap_or(5000);
     for place in (0..count).step_by(step) {
-        let at = (place as f64 + 0.5) / count as f64 * MAP;
+        let at = (place as f64 + 0.5) / count as f64 * map;
         let number = evaluation.classes[shown[place]].output.to_string();
         svg.line([left - 5.0, top + at, left, top + at], INK, 1.0);
         svg.text((left - 8.0, top + at + 4.0), Anchor::End, 12.0, INK, &number);

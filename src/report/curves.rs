@@ -1,6 +1,6 @@
 //! Lines over common axes.
 
-use super::svg::{width, Anchor, Svg, COLORS, FAINT, INK};
+use super::svg::{width, Anchor, Svg, COLORS, FAINT, INK, PALE};
 
 /// A named curve.
 #[derive(Debug, Clone)]
@@ -9,6 +9,15 @@ pub struct Line {
     pub name: String,
     /// (x, y), x ascending. Points that are no numbers are left out.
     pub points: Vec<(f64, f64)>,
+    /// Drawn thin and pale, for what is only there to be compared with.
+    pub faint: bool,
+}
+
+impl Line {
+    /// A curve that is drawn in full.
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Line { name: name.into(), points, faint: false }
+    }
 }
 
 /// Curves and what the axes mean.
@@ -27,24 +36,30 @@ pub struct Chart<'a> {
 }
 
 const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 360.0;
+/// Of the part with the curves.
+const PLOT: f64 = 250.0;
 const LEFT: f64 = 72.0;
 const RIGHT: f64 = 18.0;
-const TOP: f64 = 62.0;
+/// Above the legend, and a row of it.
+const HEAD: f64 = 32.0;
+const ROW: f64 = 15.0;
 const BOTTOM: f64 = 48.0;
 
 /// Draws the curves as an SVG document.
 pub fn line_chart(chart: &Chart) -> String {
-    let mut svg = Svg::new(WIDTH, HEIGHT);
+    let (names, rows) = legend(chart.lines);
+    let top = HEAD + ROW * rows as f64 + 15.0;
+    let (right, bottom) = (WIDTH - RIGHT, top + PLOT);
+    let height = bottom + BOTTOM;
+    let mut svg = Svg::new(WIDTH, height);
     let points = || {
         let all = chart.lines.iter().flat_map(|line| line.points.iter().copied());
         all.filter(|(x, y)| x.is_finite() && y.is_finite())
     };
     let x = Axis::of(points().map(|point| point.0), chart.from_zero, false);
     let y = Axis::of(points().map(|point| point.1), chart.from_zero, true);
-    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     let to_x = |value: f64| LEFT + x.share(value) * (right - LEFT);
-    let to_y = |value: f64| bottom - y.share(value) * (bottom - TOP);
+    let to_y = |value: f64| bottom - y.share(value) * (bottom - top);
     svg.text((WIDTH / 2.0, 22.0), Anchor::Middle, 16.0, INK, chart.title);
     for tick in y.ticks() {
         svg.line([LEFT, to_y(tick), right, to_y(tick)], FAINT, 1.0);
@@ -55,18 +70,22 @@ pub fn line_chart(chart: &Chart) -> String {
         svg.text((to_x(tick), bottom + 19.0), Anchor::Middle, 12.0, INK, &x.label(tick));
     }
     svg.line([LEFT, bottom, right, bottom], INK, 1.0);
-    svg.line([LEFT, TOP, LEFT, bottom], INK, 1.0);
-    svg.text(((LEFT + right) / 2.0, HEIGHT - 10.0), Anchor::Middle, 13.0, INK, chart.x_label);
-    svg.turned_text((18.0, (TOP + bottom) / 2.0), -90.0, Anchor::Middle, 13.0, INK, chart.y_label);
-    for (index, line) in chart.lines.iter().enumerate() {
-        let color = COLORS[index % COLORS.len()];
+    svg.line([LEFT, top, LEFT, bottom], INK, 1.0);
+    svg.text(((LEFT + right) / 2.0, height - 10.0), Anchor::Middle, 13.0, INK, chart.x_label);
+    svg.turned_text((18.0, (top + bottom) / 2.0), -90.0, Anchor::Middle, 13.0, INK, chart.y_label);
+    // What is only compared with lies under the rest.
+    let mut order: Vec<usize> = (0..chart.lines.len()).collect();
+    order.sort_by_key(|&index| !chart.lines[index].faint);
+    for index in order {
+        let line = &chart.lines[index];
+        let color = color(index, line);
         let places: Vec<(f64, f64)> = line
             .points
             .iter()
             .filter(|(x, y)| x.is_finite() && y.is_finite())
             .map(|&(x, y)| (to_x(x), to_y(y)))
             .collect();
-        svg.polyline(&places, color);
+        svg.polyline(&places, color, if line.faint { 1.0 } else { 2.0 });
         // Of many points the line alone is clearer.
         if places.len() <= 60 {
             for (place, (x, y)) in places.iter().zip(&line.points) {
@@ -74,23 +93,36 @@ pub fn line_chart(chart: &Chart) -> String {
             }
         }
     }
-    legend(&mut svg, chart.lines);
+    for (index, (line, (x, y))) in chart.lines.iter().zip(names).enumerate() {
+        svg.line([x, y - 4.0, x + 18.0, y - 4.0], color(index, line), 3.0);
+        svg.text((x + 24.0, y), Anchor::Start, LEGEND, INK, &line.name);
+    }
     svg.finish()
 }
 
-/// Names in a row under the title, the row broken where it is full.
-fn legend(svg: &mut Svg, lines: &[Line]) {
-    const SIZE: f64 = 12.0;
-    let (mut x, mut y) = (LEFT, 40.0);
-    for (index, line) in lines.iter().enumerate() {
-        let needed = 24.0 + width(&line.name, SIZE) + 14.0;
+fn color(index: usize, line: &Line) -> &'static str {
+    if line.faint {
+        return PALE;
+    }
+    COLORS[index % COLORS.len()]
+}
+
+/// The legend's letters.
+const LEGEND: f64 = 12.0;
+
+/// Where the names go, in rows under the title, and how many rows that makes.
+fn legend(lines: &[Line]) -> (Vec<(f64, f64)>, usize) {
+    let (mut x, mut row) = (LEFT, 0);
+    let mut places = Vec::with_capacity(lines.len());
+    for line in lines {
+        let needed = 24.0 + width(&line.name, LEGEND) + 14.0;
         if x > LEFT && x + needed > WIDTH {
-            (x, y) = (LEFT, y + 15.0);
+            (x, row) = (LEFT, row + 1);
         }
-        svg.line([x, y - 4.0, x + 18.0, y - 4.0], COLORS[index % COLORS.len()], 3.0);
-        svg.text((x + 24.0, y), Anchor::Start, SIZE, INK, &line.name);
+        places.push((x, HEAD + ROW * f64::from(row) + 10.0));
         x += needed;
     }
+    (places, row as usize + 1)
 }
 
 /// A range of values with round numbers in it.
@@ -168,8 +200,7 @@ mod tests {
 
     #[test]
     fn points_that_are_no_numbers_are_left_out() {
-        let lines =
-            [Line { name: "loss".into(), points: vec![(1.0, 2.0), (2.0, f64::NAN), (3.0, f64::INFINITY)] }];
+        let lines = [Line::new("loss", vec![(1.0, 2.0), (2.0, f64::NAN), (3.0, f64::INFINITY)])];
         let chart = Chart { title: "", x_label: "", y_label: "", from_zero: false, lines: &lines };
         let svg = line_chart(&chart);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

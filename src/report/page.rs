@@ -105,9 +105,9 @@ th, td { border: 1px solid #ccc; padding: 0.2em 0.6em; text-align: left; vertica
 th { background: #f4f4f4; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 div.wide { overflow-x: auto; }
-figure { margin: 1em 0; overflow-x: auto; }
+figure { display: inline-block; vertical-align: top; margin: 1em 1em 1em 0; max-width: 100%; overflow-x: auto; }
 figure svg { max-width: 100%; height: auto; }
-figcaption { color: #555; }
+figcaption { color: #555; max-width: 34em; }
 summary { cursor: pointer; margin: 0.5em 0; }
 ";
 
@@ -157,7 +157,7 @@ impl Part {
 
 fn html_row(cells: &[String]) -> String {
     let cell = |text: &String| {
-        let number = text.trim_end_matches(" %").parse::<f64>().is_ok();
+        let number = text == "–" || text.trim_end_matches(" %").parse::<f64>().is_ok();
         format!("<td{}>{}</td>", if number { " class=\"number\"" } else { "" }, escape(text))
     };
     format!("<tr>{}</tr>\n", cells.iter().map(cell).collect::<String>())

@@ -4,12 +4,18 @@ use super::escape;
 use base64::prelude::{Engine, BASE64_STANDARD};
 use std::fmt::Write;
 
-/// Blue, orange, green, red, violet, brown: Tableau's, which most colour-blind eyes tell apart.
-pub(super) const COLORS: [&str; 6] = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b"];
+/// Blue, orange, green, red, violet, brown, pink, gray, olive, cyan: Tableau's, the first of which most colour-blind eyes
+/// tell apart.
+pub(super) const COLORS: [&str; 10] = [
+    "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22",
+    "#17becf",
+];
 /// Text and axes.
 pub(super) const INK: &str = "#333333";
 /// Lines that should not draw the eye.
 pub(super) const FAINT: &str = "#dddddd";
+/// A line that others are compared with.
+pub(super) const PALE: &str = "#b3c9dc";
 /// What a character of text is wide, of its size: an average of sans-serif letters, on the wide side.
 const CHARACTER: f64 = 0.58;
 
@@ -71,11 +77,11 @@ impl Svg {
         ));
     }
 
-    pub(super) fn polyline(&mut self, points: &[(f64, f64)], color: &str) {
+    pub(super) fn polyline(&mut self, points: &[(f64, f64)], color: &str, width: f64) {
         let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.2},{y:.2}")).collect();
         let points = points.join(" ");
         self.put(format_args!(
-            r#"<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2" stroke-linejoin="round"/>"#
+            r#"<polyline points="{points}" fill="none" stroke="{color}" stroke-width="{width}" stroke-linejoin="round"/>"#
         ));
     }
 

@@ -63,15 +63,13 @@ impl History {
         }
         let of_epochs = |name: &str, figure: &dyn Fn(&EpochReport) -> Option<f64>| {
             let points = self.epochs.iter().filter_map(|epoch| Some((epoch.epoch as f64, figure(epoch)?)));
-            Line { name: name.to_string(), points: points.collect() }
+            Line::new(name, points.collect())
         };
         let validation = |figure: fn(&Figures) -> f64| {
             of_epochs("validation", &move |epoch| epoch.validation.as_ref().map(figure))
         };
-        let training = match self.steps.is_empty() {
-            true => of_epochs("training", &|epoch| Some(epoch.train.loss)),
-            false => self.of_steps("training", |step| step.loss),
-        };
+        let steps = Line { faint: true, ..self.of_steps("training, single steps", |step| step.loss) };
+        let training = of_epochs("training", &|epoch| Some(epoch.train.loss));
         let accuracy = [
             of_epochs("training", &|epoch| Some(epoch.train.accuracy)),
             validation(|figures| figures.accuracy),
@@ -91,11 +89,11 @@ impl History {
                 "Loss",
                 "loss",
                 false,
-                &[training, validation(|figures| figures.loss)],
-                "In training of augmented pictures, by weights that changed meanwhile; in validation after each epoch.",
+                &[training, validation(|figures| figures.loss), steps],
+                "Training is judged on augmented pictures, by weights that changed meanwhile; validation after each epoch.",
             ),
-            figure("Accuracy", "share that is right", false, &accuracy, "The same for the share that is right."),
-            figure("Learning rate", "learning rate", true, &[rate], "The first group's."),
+            figure("Accuracy", "share that is right", false, &accuracy, "Of training and validation, judged as the loss is."),
+            figure("Learning rate", "learning rate", true, &[rate], "Of the first group of parameters."),
         ];
         figures.into_iter().flatten().collect()
     }
@@ -111,7 +109,7 @@ impl History {
             let mean = |of: &dyn Fn(&StepReport) -> f64| chunk.iter().map(of).sum::<f64>() / count;
             (mean(&|step| step.step as f64) / steps, mean(&figure))
         });
-        Line { name: name.to_string(), points: points.collect() }
+        Line::new(name, points.collect())
     }
 }
 
@@ -200,7 +198,7 @@ fn facts(plan: &Plan, history: &History, weights: &Path) -> Vec<(String, String)
     }
     if let Some(last) = history.epochs.last() {
         facts.push(("epochs".to_string(), format!("{} of {}", last.epoch, plan.recipe.epochs)));
-        facts.push(("time".to_string(), format!("{:.0} s on {} threads", last.seconds, plan.threads)));
+        facts.push(("time".to_string(), format!("{:.0} s; threads: {}", last.seconds, plan.threads)));
     }
     if let Some(best) = history.epochs.iter().rev().find(|epoch| epoch.best) {
         facts.push(("best epoch".to_string(), best.epoch.to_string()));

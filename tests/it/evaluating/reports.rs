@@ -85,7 +85,7 @@ fn pages_of_two_to_a_thousand_classes_escape_every_name_and_need_no_other_file()
     for classes in [2, 12, 41, 1000] {
         let evaluation = made_up(classes);
         let facts = [(HOSTILE.to_string(), HOSTILE.to_string())];
-        let lines = [Line { name: HOSTILE.into(), points: vec![(1.0, 0.5), (2.0, 0.25)] }];
+        let lines = [Line::new(HOSTILE, vec![(1.0, 0.5), (2.0, 0.25)])];
         let chart =
             Chart { title: HOSTILE, x_label: HOSTILE, y_label: HOSTILE, from_zero: true, lines: &lines };
         let before = [densenet::report::Part::Figure { svg: line_chart(&chart), caption: HOSTILE.into() }];
