@@ -2,7 +2,7 @@
 //!
 //! Every change has two halves: what is drawn (plain data) and what is done with it (a function of the data). The second
 //! half equals torchvision's on PIL images to the bit; the first one has torchvision's distributions, on numbers of
-//! [`Draw`], so that a picture of an epoch is the same for any number of workers and after `--resume`.
+//! [`Draw`](super::Draw), so that a picture of an epoch is the same for any number of workers and after `--resume`.
 //!
 //! - [`Augment`]: a recipe, as data; [`Augment::named`] has the usual ones.
 //! - [`RandomResizedCrop`], [`RandomCrop`], [`HorizontalFlip`], [`ColorJitter`], [`TrivialAugment`], [`RandAugment`]: of
