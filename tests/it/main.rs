@@ -23,6 +23,7 @@ mod registry;
 mod shapes;
 mod support;
 mod surgery;
+mod training;
 mod web;
 mod wild;
 mod writing;
