@@ -153,7 +153,7 @@ impl Loader {
             let worker = worker.spawn(move || job.work());
             workers.push(worker.map_err(|error| DataError::Worker { message: error.to_string() })?);
         }
-        Ok(Epoch { job, workers, at: first, skipped: Vec::new(), seen: 0 })
+        Ok(Epoch { job, workers, at: first, skipped: Vec::new(), seen: first })
     }
 }
 
@@ -164,7 +164,7 @@ pub struct Epoch {
     at: usize,
     /// Of batches in which no picture could be read.
     skipped: Vec<Skipped>,
-    /// Batches handed out.
+    /// Batches handed out, those before the first included.
     seen: usize,
 }
 
@@ -206,6 +206,12 @@ impl Epoch {
     /// The number of the next batch: where an epoch that ends here goes on ([`Loader::epoch`]).
     pub fn position(&self) -> usize {
         self.at
+    }
+
+    /// Pictures that could not be read and that no batch has told of: those of an epoch's last batches, where none of theirs
+    /// could be.
+    pub fn take_skipped(&mut self) -> Vec<Skipped> {
+        std::mem::take(&mut self.skipped)
     }
 
     fn pinned(&self, batch: Batch) -> Result<Batch> {

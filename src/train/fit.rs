@@ -146,8 +146,9 @@ impl Run {
                 self.save()?;
             }
         }
-        // Pictures of a last batch of which none could be read.
+        // An epoch of which no picture could be read ends in an error.
         batches.next().transpose()?;
+        batches.take_skipped().iter().for_each(|skipped| observer.skipped(&skipped.error));
         Ok(true)
     }
 
@@ -207,6 +208,7 @@ impl Run {
                     return Ok(None);
                 }
             }
+            batches.take_skipped().iter().for_each(|skipped| observer.skipped(&skipped.error));
             let top5 = with_top5.then(|| among5 / sums.images.max(1) as f64);
             Ok(Some(Figures { top5, ..sums.figures() }))
         })

@@ -163,6 +163,7 @@ impl Run {
             return Err(TrainError::Option { option, value, expected });
         }
         let trainer = Trainer::new(network, loss, recipe, recipe.steps_per_epoch(batches))?;
+        recipe.freeze.apply(&trainer.network, progress.epoch)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = (threads / 2).clamp(1, 8);
         Ok(Run { trainer, workers, plan, dir, data, progress, metrics, device, notes: Vec::new() })

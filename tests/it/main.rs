@@ -26,6 +26,7 @@ mod reporting;
 mod shapes;
 mod support;
 mod surgery;
+mod training;
 mod web;
 mod wild;
 mod writing;
