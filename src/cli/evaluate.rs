@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 pub struct Args {
     /// Labelled pictures: a folder with a folder for each class (of a folder with train and val, val), a folder of MNIST's
-    /// files (its t10k part), or a list: CSV (path,label or path,labels) or JSON lines
+    /// files (its t10k part), or a list: CSV (path,label or path,labels) or JSON lines. All of it is evaluated on: for the
+    /// share that `finetune` split off, see `densenet report`
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// A checkpoint file, or a name from `weights list`, downloaded on first use
