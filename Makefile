@@ -32,12 +32,12 @@ build:
 test:
 	$(LIBTORCH_SH) --oracle $(CARGO) test --release
 
-# The tests come last: their result lines end the output.
+# Documentation without a libtorch, as docs.rs has it. The tests come last: their result lines end the output.
 check:
 	$(CARGO) fmt --check
 	$(LIBTORCH_SH) $(CARGO) clippy --release --all-targets -- -D warnings
 	$(LIBTORCH_SH) $(CARGO) clippy --release --lib --no-default-features -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(LIBTORCH_SH) $(CARGO) doc --release --no-deps
+	RUSTDOCFLAGS='-D warnings' env -u LIBTORCH -u LIBTORCH_USE_PYTORCH $(CARGO) doc --release --no-deps --features doc-only
 	$(MAKE) --no-print-directory test
 
 # Pictures and parity once more with the optional decoder, which is compiled for it.
