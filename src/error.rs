@@ -7,6 +7,7 @@ use crate::model::ModelError;
 use crate::parity::ParityError;
 use crate::predictor::PredictError;
 use crate::runtime::RuntimeError;
+use crate::train::TrainError;
 use crate::transforms::TransformError;
 use crate::weights::WeightsError;
 
@@ -35,6 +36,9 @@ pub enum Error {
     /// From [`crate::runtime`].
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// From [`crate::train`].
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// From [`crate::transforms`].
     #[error(transparent)]
     Transform(#[from] TransformError),

@@ -5,6 +5,7 @@
 //! - [`weights`]: weights by file or name, with class names and transforms.
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
 //! - [`data`]: labelled pictures and the loader that makes batches of them.
+//! - [`train`]: fine-tuning, start to finish.
 //! - [`Predictor`]: all of that in one value for any number of threads.
 //! - [`export`]: TorchScript for servers that know nothing of this crate.
 //! - [`parity`]: is this the network PyTorch ran?
@@ -35,6 +36,7 @@ pub mod model;
 pub mod parity;
 pub mod predictor;
 pub mod runtime;
+pub mod train;
 pub mod transforms;
 pub mod weights;
 

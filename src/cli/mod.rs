@@ -4,6 +4,7 @@ mod bench;
 mod classify;
 mod doctor;
 mod export;
+mod finetune;
 mod memory;
 mod output;
 mod parity;
@@ -53,6 +54,8 @@ enum Command {
     Parity(parity::Args),
     /// Write a network for programs that know nothing of this crate: TorchScript
     Export(export::Args),
+    /// Train a network on your pictures, from weights or from scratch
+    Finetune(Box<finetune::Args>),
     /// What training steps cost on this machine
     Bench(bench::Args),
     /// What this machine and this libtorch can do
@@ -77,6 +80,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Weights(args) => weights::run(args, output),
         Command::Parity(args) => parity::run(args, || Ok(device()?), output),
         Command::Export(args) => export::run(args, device()?, output),
+        Command::Finetune(args) => finetune::run(args, device()?, cli.global.threads.is_some(), output),
         Command::Bench(args) => bench::run(args, device()?, output),
         Command::Doctor(args) => doctor::run(args, cli.global.device, output),
     }

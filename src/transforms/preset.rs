@@ -94,6 +94,31 @@ impl ImageClassification {
         }
     }
 
+    /// The picture resized and cropped and not yet a tensor, padded with black where the crop is larger.
+    pub(super) fn resized_and_cropped_picture(&self, picture: &RgbImage) -> Result<RgbImage> {
+        self.validate()?;
+        let Cropped { pixels, columns, rows, size } = self.resized_and_cropped(picture)?;
+        if pixels.dimensions() == size {
+            return Ok(pixels);
+        }
+        let mut padded = RgbImage::new(size.0, size.1);
+        image::imageops::replace(&mut padded, &pixels, columns.padding.into(), rows.padding.into());
+        Ok(padded)
+    }
+
+    /// The size that a part of a picture of that size is scaled to, to be a network's input.
+    pub(super) fn output_size(&self, width: u32, height: u32) -> (u32, u32) {
+        match self.crop_size.or(self.resize_size) {
+            Some(side) => (side, side),
+            None => (width, height),
+        }
+    }
+
+    /// The same without resizing and cropping.
+    pub(super) fn without_geometry(&self) -> ImageClassification {
+        ImageClassification { resize_size: None, crop_size: None, ..self.clone() }
+    }
+
     /// Checks the fields against each other, as [`apply`](Self::apply) does.
     ///
     /// # Errors

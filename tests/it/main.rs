@@ -1,6 +1,7 @@
 //! Integration tests: one binary, since each links libtorch.
 
 mod attacks;
+mod augment;
 mod autograd;
 mod cli;
 mod dependent;
@@ -22,6 +23,7 @@ mod registry;
 mod shapes;
 mod support;
 mod surgery;
+mod training;
 mod web;
 mod wild;
 mod writing;
