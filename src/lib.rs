@@ -60,6 +60,8 @@ pub mod guide {
     pub mod architecture {}
     #[doc = include_str!("../docs/checkpoints.md")]
     pub mod checkpoints {}
+    #[doc = include_str!("../docs/kernels.md")]
+    pub mod kernels {}
     #[doc = include_str!("../docs/security.md")]
     pub mod security {}
 }
