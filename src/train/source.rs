@@ -63,6 +63,9 @@ pub(super) struct IdxPictures {
     pub std: Vec<f64>,
 }
 
+/// Pictures to train with and to measure with.
+type Parts = (Arc<dyn Dataset>, Option<Arc<dyn Dataset>>);
+
 impl DataSource {
     /// Everything at `path`, judged by its own validation part.
     pub fn at(path: impl Into<PathBuf>) -> Self {
@@ -97,7 +100,7 @@ impl DataSource {
         let Found { train, own, parted, idx } = found;
         train.check_trainable()?;
         let mut split_off = None;
-        let parts = |share| -> Result<(Arc<dyn Dataset>, Option<Arc<dyn Dataset>>)> {
+        let parts = |share| -> Result<Parts> {
             let (train, validation) = split(Arc::clone(&train), share, seed)?;
             Ok((Arc::new(train), Some(Arc::new(validation))))
         };

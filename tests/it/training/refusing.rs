@@ -21,6 +21,7 @@ fn setup(data: &Path) -> Setup {
     }
 }
 
+#[allow(clippy::result_large_err, reason = "an error a test looks at")]
 fn start(setup: &Setup, output: &Path) -> Result<Run, TrainError> {
     let _guard = seed(0);
     Run::start(output, setup, Device::Cpu)
@@ -112,7 +113,7 @@ fn a_loss_that_is_no_number_or_grows_ends_the_run_and_keeps_the_last_save() {
             run.fit(&mut ()).unwrap_err().to_string()
         };
         assert!(error.contains(words) && error.contains("lower the learning rate"), "{error}");
-        let last = densenet::checkpoint::StateDict::open(&run.join("last.pth")).unwrap();
+        let last = densenet::checkpoint::StateDict::open(run.join("last.pth")).unwrap();
         for (key, view) in &last.tensors {
             let finite = view.to_tensor().unwrap().isfinite().all();
             assert!(bool::try_from(finite).unwrap(), "{key} was saved with NaN in it");
@@ -154,6 +155,7 @@ fn an_unreadable_picture_ends_the_run_with_its_name_or_is_left_out_and_told() {
 }
 
 #[test]
+#[allow(clippy::result_large_err, reason = "an error a test looks at")]
 fn a_folder_is_one_runs_and_one_processs() {
     let folder = scratch();
     let data = folder.path().join("data");
