@@ -221,8 +221,15 @@ impl Run {
         let epoch = progress.epoch + 1;
         if let Some(figures) = validation {
             if !figures.loss.is_finite() {
-                let (step, tensor) = (progress.step, "the validation loss".to_string());
-                return Err(TrainError::WeightsNotFinite { tensor, step });
+                let half = self.plan.recipe.precision != Precision::F32;
+                let lr = self.trainer.optimizer.groups.first().map_or(0.0, |group| group.lr);
+                return Err(TrainError::LossNotFinite {
+                    loss: figures.loss,
+                    epoch,
+                    step: progress.step,
+                    lr,
+                    half,
+                });
             }
         }
         let better = |new: &Figures, old: &Figures| match monitor {

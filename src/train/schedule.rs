@@ -203,8 +203,12 @@ impl Scheduler {
     fn enter(&mut self) {
         self.begin();
         if let Some((_, start)) = self.warm_up {
-            self.now = self.base.iter().map(|lr| lr * start).collect();
-            // The momentum is the schedule's as soon as it is made, in torch too.
+            // Up to where the schedule begins; its momentum counts as soon as it is made, in torch too.
+            let first = match &self.plan {
+                Plan::OneCycle { options, .. } => options.div_factor,
+                _ => 1.0,
+            };
+            self.now = self.base.iter().map(|lr| lr / first * start).collect();
         }
     }
 

@@ -173,7 +173,7 @@ impl Trainer {
 
     /// Runs `body` with the mean weights in the network's place, if there are any.
     pub fn with_mean_weights<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
-        let Some(mut ema) = self.ema.take().filter(|ema| ema.updates() > 0) else { return body(self) };
+        let Some(mut ema) = self.ema.take_if(|ema| ema.updates() > 0) else { return body(self) };
         ema.swap(&self.tensors);
         let result = body(self);
         ema.swap(&self.tensors);

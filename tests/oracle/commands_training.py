@@ -26,6 +26,7 @@ def scheduler_of(schedule, warm_up, optimizer, epochs, steps_per_epoch):
     warm = steps(warm_up["epochs"]) if warm_up else 0
     total = epochs * steps_per_epoch - warm
     kind, options = (schedule, {}) if isinstance(schedule, str) else next(iter(schedule.items()))
+    base = [group["lr"] for group in optimizer.param_groups]
     first = None
     if warm:
         first = lr_scheduler.LinearLR(optimizer, warm_up["start_factor"], 1.0, warm)
@@ -42,7 +43,7 @@ def scheduler_of(schedule, warm_up, optimizer, epochs, steps_per_epoch):
         low, high = cycle or (0.85, 0.95)
         main = lr_scheduler.OneCycleLR(
             optimizer,
-            [group["lr"] for group in optimizer.param_groups],
+            base,
             total,
             pct_start=options["pct_start"],
             div_factor=options["div_factor"],

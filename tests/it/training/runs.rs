@@ -184,7 +184,7 @@ fn several_labels_a_picture_are_learned_and_told_as_labels() {
         "--output",
         run.to_str().unwrap(),
         "--epochs",
-        "8",
+        "20",
         "--lr",
         "0.1",
         "--size",
@@ -192,7 +192,7 @@ fn several_labels_a_picture_are_learned_and_told_as_labels() {
         "--augment",
         "flip",
         "--batch-size",
-        "6",
+        "4",
     ]);
     let sidecar = Sidecar::beside(&run.join("best.pth")).unwrap().unwrap();
     assert_eq!(sidecar.outputs, Some(Outputs::Labels));

@@ -54,7 +54,7 @@ fn rates_and_momentum_of_every_step_are_torchs_to_the_bit() {
 #[test]
 fn a_schedule_that_is_advanced_stands_where_one_step_after_the_other_leads() {
     for schedule in schedules() {
-        let warm_up = Some(WarmUp { epochs: 1.0, start_factor: 0.1 });
+        let warm_up = Some(WarmUp { epochs: 1.0, start_factor: 0.2 });
         let new = || Scheduler::new(&schedule, warm_up, vec![0.1], 5, 20).unwrap();
         let (mut walked, mut advanced) = (new(), new());
         (0..63).for_each(|_| walked.step());

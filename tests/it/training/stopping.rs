@@ -110,7 +110,9 @@ fn a_run_that_is_killed_at_any_moment_goes_on_to_the_same_bits() {
         std::thread::sleep(Duration::from_micros(moments % 30_000));
         let killed = going && child.try_wait().unwrap().is_none();
         child.kill().ok();
-        let status = child.wait().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let status = output.status;
+        assert!(status.success() || killed, "{}", String::from_utf8_lossy(&output.stderr));
         if killed && !status.success() {
             kills += 1;
             tensors(&run.join("last.pth"));
