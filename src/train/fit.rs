@@ -129,7 +129,7 @@ impl Run {
                 norm,
                 images: sums.images,
             };
-            if report.step % lines == 0 {
+            if report.step.is_multiple_of(lines) {
                 let mean = std::mem::take(&mut self.progress.since_line).figures();
                 self.metrics.line(&Line::Step(&StepReport {
                     loss: mean.loss,
@@ -141,7 +141,7 @@ impl Run {
             if observer.wants_stop() {
                 return Ok(false);
             }
-            let due = recipe.save_every.is_some_and(|every| self.progress.step % every == 0);
+            let due = recipe.save_every.is_some_and(|every| self.progress.step.is_multiple_of(every));
             if due && self.progress.batch < loader.len() {
                 self.save()?;
             }

@@ -201,7 +201,7 @@ impl RunDir {
             path: self.path.clone(),
             reason: format!("{STATE} {reason}"),
         };
-        let dict = checkpoint::StateDict::open(&self.file(STATE))?;
+        let dict = checkpoint::StateDict::open(self.file(STATE))?;
         let (mut tensors, mut progress) = (Vec::with_capacity(dict.tensors.len()), None);
         for (name, view) in &dict.tensors {
             let tensor = view.to_tensor()?;

@@ -226,7 +226,7 @@ impl Scheduler {
         match &self.plan {
             Plan::Constant => {}
             Plan::Step { size, gamma } => {
-                if at % size == 0 {
+                if at.is_multiple_of(*size) {
                     self.now.iter_mut().for_each(|lr| *lr *= gamma);
                 }
             }

@@ -97,7 +97,7 @@ impl DataSource {
         let Found { train, own, parted, idx } = found;
         train.check_trainable()?;
         let mut split_off = None;
-        let parts = |share| -> Result<(Arc<dyn Dataset>, Option<Arc<dyn Dataset>>)> {
+        let parts = |share| -> Result<Parts> {
             let (train, validation) = split(Arc::clone(&train), share, seed)?;
             Ok((Arc::new(train), Some(Arc::new(validation))))
         };
@@ -142,6 +142,9 @@ impl DataSource {
         Ok(Found { train: Arc::new(train), own, parted, idx: Some(idx) })
     }
 }
+
+/// To learn from, and to be judged by.
+type Parts = (Arc<dyn Dataset>, Option<Arc<dyn Dataset>>);
 
 /// What lies at a path.
 struct Found {

@@ -18,7 +18,7 @@ pub fn picture_folder(root: &Path, classes: &[&str], count: u32, side: u32) {
         std::fs::create_dir_all(&folder).unwrap();
         for index in 0..count {
             let picture = RgbImage::from_fn(side, side, |x, y| {
-                let noise = (x * 31 + y * 17 + index * 101 + number as u32 * 7) * 2_654_435_761u32 >> 26;
+                let noise = ((x * 31 + y * 17 + index * 101 + number as u32 * 7) * 2_654_435_761u32) >> 26;
                 let mut pixel = [noise as u8 + 60; 3];
                 pixel[number % 3] += 100;
                 image::Rgb(pixel)
@@ -43,7 +43,7 @@ pub fn idx_folder(root: &Path) {
             labels.push(class as u8);
             for row in 0..8 {
                 for column in 0..8 {
-                    let noise = ((row * 8 + column + index * 64) * 2_654_435_761u32 >> 26) as u8;
+                    let noise = (((row * 8 + column + index * 64) * 2_654_435_761u32) >> 26) as u8;
                     images.push(if row / 2 == class { noise + 190 } else { noise });
                 }
             }

@@ -112,7 +112,7 @@ fn a_loss_that_is_no_number_or_grows_ends_the_run_and_keeps_the_last_save() {
             run.fit(&mut ()).unwrap_err().to_string()
         };
         assert!(error.contains(words) && error.contains("lower the learning rate"), "{error}");
-        let last = densenet::checkpoint::StateDict::open(&run.join("last.pth")).unwrap();
+        let last = densenet::checkpoint::StateDict::open(run.join("last.pth")).unwrap();
         for (key, view) in &last.tensors {
             let finite = view.to_tensor().unwrap().isfinite().all();
             assert!(bool::try_from(finite).unwrap(), "{key} was saved with NaN in it");

@@ -69,7 +69,7 @@ fn assert_same_runs(case: &str, got: &Path, want: &Path) {
 
 /// Steps that were saved, 0 before the first save.
 fn saved_steps(run: &Path) -> u64 {
-    let Ok(dict) = StateDict::open(&run.join("state.safetensors")) else { return 0 };
+    let Ok(dict) = StateDict::open(run.join("state.safetensors")) else { return 0 };
     let Some((_, view)) = dict.tensors.iter().find(|(key, _)| key == "progress") else { return 0 };
     let bytes = Vec::<u8>::try_from(view.to_tensor().unwrap()).unwrap();
     serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()["step"].as_u64().unwrap()
