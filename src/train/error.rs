@@ -171,7 +171,7 @@ pub enum TrainError {
     Data(#[from] DataError),
     /// From [`crate::evaluate`].
     #[error(transparent)]
-    Evaluate(#[from] EvaluateError),
+    Evaluate(Box<EvaluateError>),
     /// From [`crate::report`].
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -193,6 +193,12 @@ pub enum TrainError {
     /// A libtorch operation failed.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
+}
+
+impl From<EvaluateError> for TrainError {
+    fn from(error: EvaluateError) -> Self {
+        TrainError::Evaluate(Box::new(error))
+    }
 }
 
 /// `Result` of [`crate::train`].
