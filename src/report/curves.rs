@@ -151,8 +151,8 @@ impl Axis {
             low -= if from_zero && low == 0.0 { 0.0 } else { room };
             high += room;
         }
-        // 1, 2 or 5 times a power of ten, six ticks or so.
-        let rough = (high - low) / 6.0;
+        // 1, 2 or 5 times a power of ten: three to nine ticks.
+        let rough = (high - low) / 8.0;
         let power = 10f64.powf(rough.log10().floor());
         let step =
             [1.0, 2.0, 5.0, 10.0].into_iter().find(|nice| nice * power >= rough).unwrap_or(10.0) * power;
