@@ -184,7 +184,7 @@ fn plots(folder: &Path, threads: usize) -> Result<()> {
         &depths,
         |who, depth| measure(who, &format!("densenet-bc-{depth}-12"), BATCH, 1, threads),
     )?;
-    let batches = [1, 2, 4, 8, 12, 16, 24, 32];
+    let batches = [1, 2, 4, 8, 16];
     draw(
         folder,
         "memory_against_batch_size.svg",
