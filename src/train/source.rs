@@ -146,9 +146,6 @@ impl DataSource {
     }
 }
 
-/// To learn from, and to be judged by.
-type Parts = (Arc<dyn Dataset>, Option<Arc<dyn Dataset>>);
-
 /// What lies at a path.
 struct Found {
     train: Arc<dyn Dataset>,
