@@ -25,7 +25,7 @@ const CLIP_EPS: f64 = 1e-6;
 /// use tch::{nn, Device, Kind, Tensor};
 ///
 /// let vs = nn::VarStore::new(Device::Cpu);
-/// let network = DenseNet::new(&vs.root(), &Cifar::new(7, 4).bc().drop_rate(0.0).num_classes(2).build()?)?;
+/// let network = DenseNet::new(&vs.root(), &Cifar::new(10, 4).bc().drop_rate(0.0).num_classes(2).build()?)?;
 /// let mut trainer = Trainer::new(network, Loss::of_classes(2), &Recipe::default(), 100)?;
 /// let images = Tensor::rand([4, 3, 8, 8], (Kind::Float, Device::Cpu));
 /// let seen = trainer.backward(&images, &Tensor::from_slice(&[0i64, 1, 0, 1]), 1.0)?;
