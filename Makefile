@@ -6,7 +6,7 @@ CARGO := cargo
 IMAGES := examples/images
 SOAK = $(LIBTORCH_SH) $(CARGO) run --release --quiet --example soak -- --network small
 
-.PHONY: demo build test test-jpeg check bench bench-inference bench-training soak help
+.PHONY: demo build test test-jpeg check bench bench-inference bench-training soak memcheck help
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo 'make bench-inference  forward passes against PyTorch, ONNX Runtime, OpenVINO into docs/performance.md (an hour; goes on'
 	@echo '                where it was cut off; ARCHS, BATCHES, THREADS, ROUNDS, SECONDS choose)'
 	@echo 'make bench-training  a training step of densenet121 against torchvision: time and memory'
+	@echo 'make memcheck  the kernels under AddressSanitizer, the C++ under valgrind'
 	@echo 'make soak    10,000 classifications of ever other sizes, four times, then 16 threads that share one network for five'
 	@echo '             minutes, twice, watching memory (twenty minutes)'
 
@@ -34,12 +35,12 @@ build:
 test:
 	$(LIBTORCH_SH) --oracle $(CARGO) test --release
 
-# The tests come last: their result lines end the output.
+# Documentation without a libtorch, as docs.rs has it. The tests come last: their result lines end the output.
 check:
 	$(CARGO) fmt --check
 	$(LIBTORCH_SH) $(CARGO) clippy --release --all-targets -- -D warnings
 	$(LIBTORCH_SH) $(CARGO) clippy --release --lib --no-default-features -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(LIBTORCH_SH) $(CARGO) doc --release --no-deps
+	RUSTDOCFLAGS='-D warnings' env -u LIBTORCH -u LIBTORCH_USE_PYTORCH $(CARGO) doc --release --no-deps --features doc-only
 	$(MAKE) --no-print-directory test
 
 # Pictures and parity once more with the optional decoder, which is compiled for it.
@@ -78,3 +79,7 @@ soak:
 	$(SOAK) --keep-freed-memory --numerics fused
 	$(SOAK) --keep-freed-memory --numerics fused --share 16 --minutes 5
 	$(SOAK) --keep-freed-memory --numerics fused --share 16 --minutes 5 --throughput
+
+# Four minutes, half of them to compile and run the kernels' tests.
+memcheck:
+	scripts/memcheck.sh

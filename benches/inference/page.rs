@@ -3,9 +3,9 @@
 use super::case::{Mode, Network};
 use super::participants::{EXACT, FUSED, REFERENCE};
 use super::record::{Measured, Record, Row};
-use crate::peer::plot::{self, Bars};
 use crate::peer::table::{interval, median, ratio, ratios};
 use anyhow::{Context, Result};
+use densenet::report::{bar_chart, Bars};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
@@ -289,9 +289,6 @@ fn draw(record: &Record, threads: usize, path: &Path) -> Result<bool> {
         self::threads(threads)
     );
     fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
-    plot::write_bars(
-        path,
-        &Bars { title: &title, y_label: "% of the FMA peak", groups: &groups, series: &series },
-    )?;
+    fs::write(path, bar_chart(&Bars { title: &title, y_label: "% of the FMA peak", groups: &groups, series: &series }))?;
     Ok(true)
 }

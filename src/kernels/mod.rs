@@ -24,7 +24,7 @@ pub use machine::Machine;
 pub use rows::{Rows, RowsMut};
 pub use scratch::Aligned;
 pub use simd::Level;
-pub use statistics::{Affine, Moments};
+pub use statistics::{Affine, Moments, Norm};
 pub use threads::Threads;
 
 /// Rows are padded to a multiple of this many channels: the lanes of the widest vectors.

@@ -49,6 +49,14 @@ impl Computes {
         }
     }
 
+    /// The network, for what `method` does with its layers.
+    pub fn network(&self, method: &'static str) -> Result<&DenseNet> {
+        match self {
+            Computes::Exact(network) => Ok(network),
+            Computes::Fused(_) => Err(PredictError::NeedsNetwork { method }),
+        }
+    }
+
     pub fn numerics(&self) -> Numerics {
         match self {
             Computes::Exact(_) => Numerics::Exact,

@@ -4,10 +4,13 @@
 //! Uses `model`, `weights` and `transforms`.
 
 mod computes;
+mod embeddings;
 mod stream;
 
-pub use stream::{FilePrediction, StreamOptions};
+pub use embeddings::{Embeddings, EmbeddingsError};
+pub use stream::{embed_files, FilePrediction, StreamOptions};
 
+use crate::explain::{class_activation, Activation, ExplainError, Method};
 use crate::model::{DenseNet, DenseNetConfig, Init, ModelError, Numerics, Threading};
 use crate::transforms::{self, ImageClassification, RgbImage, TransformError};
 use crate::weights::{self, LoadedNetwork, NetworkOptions, Outputs, WeightsError, WeightsSource};
@@ -31,6 +34,15 @@ pub enum PredictError {
     /// [`Threading::Throughput`] was asked of a predictor that computes with libtorch's operations.
     #[error("Threading::Throughput needs Numerics::Fused, and this predictor computes with Numerics::Exact, whose operations share one thread count in the whole process: load it with Numerics::Fused, or call runtime::set_threads(1)")]
     Threading,
+    /// A predictor that holds the folded weights alone was asked for what only the layers can give.
+    #[error("{method} needs the network's layers, and this predictor holds their folded weights (Numerics::Fused): load it with Numerics::Exact")]
+    NeedsNetwork {
+        /// The method called.
+        method: &'static str,
+    },
+    /// A class could not be explained.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// The transforms make tensors with other channels than the network takes.
     #[error("the transforms make {transforms} channels, the network takes {network}: give the weights a sidecar (NAME.json) whose transforms have {network}")]
     Channels {
@@ -91,7 +103,8 @@ pub struct Predictor {
 //   network or a tensor that shares memory with it, so nobody else can write to them or change their metadata;
 // - its methods run the network in evaluation mode and with `Numerics::Exact`, which reads parameters and statistics and
 //   writes neither, under a `no_grad` guard and with `requires_grad` off, so that not even autograd's metadata is attached
-//   to them (a fused one holds no tensors: `Prepared` is `Sync` by itself);
+//   to them (a fused one holds no tensors: `Prepared` is `Sync` by itself). `explain` records the head alone, from a tensor
+//   of its own; the recorded operations read the classifier and need no gradient of it;
 // - libtorch allows concurrent reads of one tensor (reference counts and version counters are atomic), and tch's slot
 //   for C++ errors is thread-local.
 #[allow(unsafe_code)]
@@ -266,6 +279,26 @@ impl Predictor {
         self.computes.forward(inputs)
     }
 
+    /// Transformed pictures to pooled features: [N, in_channels, H, W] in the network's dtype to [N, C], what the
+    /// classifier is given. timm: `forward_head(…, pre_logits=True)`.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict_tensor`]; [`PredictError::NeedsNetwork`] where it computes fused.
+    pub fn features(&self, inputs: &Tensor) -> Result<Tensor> {
+        pooled_features(self.computes.network("features")?, inputs)
+    }
+
+    /// Where the network sees a class (the likeliest one for `None`) in a picture.
+    ///
+    /// # Errors
+    /// [`PredictError::Transform`], [`PredictError::Explain`]; [`PredictError::NeedsNetwork`] where it computes fused.
+    pub fn explain(&self, picture: &RgbImage, class: Option<i64>, method: Method) -> Result<Activation> {
+        let input = self.transforms.apply(picture)?.f_unsqueeze(0)?;
+        let network = self.computes.network("explain")?;
+        let input = input.f_to_kind(network.features.norm5.weight.kind())?.f_to(network.device())?;
+        Ok(class_activation(network, &input, class, method)?)
+    }
+
     /// Logits [N, num_classes] to each row's `top_k` likeliest classes or labels. An output whose name is empty was never
     /// trained, and is never among them.
     ///
@@ -278,10 +311,7 @@ impl Predictor {
             .filter(|index| self.categories.get(*index as usize).is_some_and(String::is_empty))
             .collect();
         let k = (top_k as i64).min(classes - untrained.len() as i64);
-        let mut probabilities = match self.outputs {
-            Outputs::Classes => logits.f_softmax(-1, Kind::Double)?,
-            Outputs::Labels => logits.f_to_kind(Kind::Double)?.f_sigmoid()?,
-        };
+        let mut probabilities = self.probabilities(logits)?;
         if !untrained.is_empty() {
             let untrained = Tensor::f_from_slice(&untrained)?.f_to_device(logits.device())?;
             probabilities = probabilities.f_index_fill(-1, &untrained, -1.0)?;
@@ -297,7 +327,32 @@ impl Predictor {
         Ok((0..rows).map(best).collect())
     }
 
+    /// What logits \[num_classes\] say of one class.
+    ///
+    /// # Errors
+    /// libtorch's own, on another shape or a class past the end.
+    pub fn rated(&self, logits: &Tensor, class: usize) -> Result<Prediction> {
+        let probabilities = self.probabilities(logits)?;
+        Ok(self.prediction(class, probabilities.f_get(class as i64)?.f_double_value(&[])?))
+    }
+
+    /// A softmax or a sigmoid, as the outputs mean, in f64.
+    fn probabilities(&self, logits: &Tensor) -> Result<Tensor> {
+        let _guard = no_grad_guard();
+        Ok(match self.outputs {
+            Outputs::Classes => logits.f_softmax(-1, Kind::Double)?,
+            Outputs::Labels => logits.f_to_kind(Kind::Double)?.f_sigmoid()?,
+        })
+    }
+
     fn prediction(&self, index: usize, probability: f64) -> Prediction {
         Prediction { index, label: self.label(index), probability }
     }
+}
+
+/// [N, in_channels, H, W] to [N, C].
+fn pooled_features(network: &DenseNet, inputs: &Tensor) -> Result<Tensor> {
+    let _guard = no_grad_guard();
+    let features = network.forward_features(&inputs.f_to(network.device())?, false)?;
+    Ok(network.forward_head(&features, true)?)
 }
