@@ -12,6 +12,7 @@ pub mod conv1x1;
 pub mod conv3x3;
 pub mod norm;
 pub mod scratch;
+pub mod stem;
 pub mod simd;
 pub mod threads;
 pub mod tile;
