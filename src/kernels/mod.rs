@@ -28,3 +28,14 @@ pub const PAD: usize = 16;
 pub const fn padded(channels: usize) -> usize {
     channels.next_multiple_of(PAD)
 }
+
+/// From one row of `channels` channels to the next, where whole columns of rows are read: rows a power of two apart would
+/// fall into few cache sets.
+pub const fn spread(channels: usize) -> usize {
+    let width = padded(channels);
+    if width % 128 == 0 {
+        width + PAD
+    } else {
+        width
+    }
+}

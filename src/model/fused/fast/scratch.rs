@@ -1,6 +1,6 @@
 //! Memory that every layer, stage and step uses again.
 
-use super::clock::Clock;
+use crate::model::clock::Clock;
 use crate::kernels::{conv1x1, conv3x3, Aligned, Level};
 
 /// Grows to what the largest stage needs, [M, C] once and [M, bottleneck] once or twice, and stays until the network and
