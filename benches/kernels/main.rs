@@ -1,31 +1,43 @@
-//! The fused network's CPU kernels in GF/s, beside PyTorch's and the processor's peak.
+//! The fused network's CPU kernels, each beside the best that libtorch has for the same numbers and beside what the
+//! processor can do at most. Prints tables in Markdown; docs/kernels.md has them.
 //!
 //! ```text
-//! cargo bench --bench kernels -- --only 14x14 --level avx2
+//! cargo bench --bench kernels
+//! cargo bench --bench kernels -- --only '3×3 forward' --level avx2 --threads 1
 //! ```
 //!
-//! One process, libtorch's own threads for both. A figure is the best of some repetitions; flops are those of the plain
-//! convolution, whatever the algorithm: Winograd's may pass the peak.
+//! One process, libtorch's own threads for both; participants run in turn, round by round, and a figure is that of the
+//! shortest run. Operations are those of the plain algorithm (two a multiplication and addition), whatever is really done:
+//! Winograd's may pass the peak. libtorch's part is the convolution alone, on an input that is normalized already and lies
+//! dense; ours is everything that the pass does.
 
+mod conv1x1;
 mod conv3x3;
+mod norm;
+mod numbers;
 mod peak;
+mod table;
 
 use clap::Parser;
-use densenet::kernels::Level;
-use std::time::{Duration, Instant};
+use densenet::autograd::LibtorchThreads;
+use densenet::kernels::{Level, Machine};
+use table::Table;
 
 /// Measures the kernels.
 #[derive(Parser)]
 struct Args {
-    /// Only shapes whose name has this in it
+    /// Only cases whose name, group first, has this in it
     #[arg(long, default_value = "")]
     only: String,
-    /// avx512, avx2 or portable [default: the best there is]
+    /// avx512, avx2 (libtorch is held to it too) or portable [default: the best there is]
     #[arg(long)]
     level: Option<String>,
-    /// Threads, ours and PyTorch's [default: one a processor]
+    /// Threads, ours and libtorch's [default: one a processor]
     #[arg(long)]
     threads: Option<usize>,
+    /// Measure every algorithm of the 3×3 convolution, not only the one that is chosen
+    #[arg(long)]
+    algorithms: bool,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -40,24 +52,29 @@ fn main() -> anyhow::Result<()> {
             .find(|level| level.name() == name)
             .ok_or_else(|| anyhow::anyhow!("this processor has no level {name}"))?,
     };
+    if level.name() == "avx2" {
+        // Read when libtorch, MKL and oneDNN first compute.
+        for (name, value) in [
+            ("ATEN_CPU_CAPABILITY", "avx2"),
+            ("MKL_ENABLE_INSTRUCTIONS", "AVX2"),
+            ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+        ] {
+            std::env::set_var(name, value);
+        }
+    }
     let threads = match args.threads {
         Some(threads) => threads,
         None => std::thread::available_parallelism()?.get(),
     };
+    densenet::runtime::keep_freed_memory();
     tch::set_num_threads(i32::try_from(threads)?);
-    println!("{level}, {threads} threads, FMA peak {:.0} GF/s", peak::gflops(level));
-    conv3x3::run(level, &args.only)
-}
-
-/// The shortest of at least five runs, and of as many as fit into a quarter of a second; after one that does not count.
-fn seconds(mut run: impl FnMut()) -> f64 {
-    run();
-    let (begun, mut best, mut runs) = (Instant::now(), f64::INFINITY, 0);
-    while runs < 5 || begun.elapsed() < Duration::from_millis(250) {
-        let start = Instant::now();
-        run();
-        best = best.min(start.elapsed().as_secs_f64());
-        runs += 1;
-    }
-    best
+    println!("{level}, {threads} threads");
+    let on = Machine { level, threads: &LibtorchThreads };
+    peak::warm_up(on);
+    let mut table = Table::new(on, &args.only);
+    tch::no_grad(|| {
+        conv1x1::measure(&mut table)?;
+        conv3x3::measure(&mut table, args.algorithms)?;
+        norm::measure(&mut table)
+    })
 }

@@ -10,15 +10,22 @@
 
 pub mod conv1x1;
 pub mod conv3x3;
+mod machine;
 pub mod norm;
+mod rows;
 pub mod scratch;
-pub mod stem;
+mod shared;
 pub mod simd;
+mod statistics;
+pub mod stem;
 pub mod threads;
 pub mod tile;
 
+pub use machine::Machine;
+pub use rows::{Rows, RowsMut};
 pub use scratch::Aligned;
 pub use simd::Level;
+pub use statistics::{Affine, Moments};
 pub use threads::Threads;
 
 /// Rows are padded to a multiple of this many channels: the lanes of the widest vectors.

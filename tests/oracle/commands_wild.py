@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 import torchvision
-from commands_formats import save_old
+from old_pickler import save_old
 from families import CheXNet, Cadene, MmPretrain, Monai, Mura, Timm, conv, torchvision_net
 from families_cifar import AndreasVeit, Bamos, Dotted, Efficient, Gpleiss, KuangLiu, Modern, Weiaicunzai
 from registry import command

@@ -1,13 +1,14 @@
 //! dW = dYᵀ·X and dX = dY·W, together: dY is made, and each panel of X packed, once for both.
 
-use super::super::simd::Level;
-use super::super::threads::part;
-use super::super::{padded, Threads};
 use super::part::{Gather, Part, GROUPS};
 use super::scratch::with_slot;
 use super::shape::Panels;
 use super::split::{Costs, Split};
-use super::{check_matrix, check_vector, Gradient, Rows, RowsMut, Scratch, Shared};
+use super::{check_weight, Gradient, Scratch};
+use crate::kernels::rows::check_vector;
+use crate::kernels::shared::Shared;
+use crate::kernels::threads::part;
+use crate::kernels::{Machine, Rows, RowsMut};
 
 /// What the backward pass computes from.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +62,7 @@ pub struct Gradients<'a> {
 /// # Panics
 /// If a slice is too short for the given sizes.
 pub fn backward_normed(
-    level: Level,
-    threads: &dyn Threads,
+    on: Machine,
     scratch: &mut Scratch,
     of: &Backward,
     norm: &Norm,
@@ -71,14 +71,19 @@ pub fn backward_normed(
 ) {
     let vectors = [norm.scale, norm.shift, norm.mean, norm.invstd, norm.gamma];
     for (name, vector) in ["scale", "shift", "mean", "invstd", "gamma"].iter().zip(vectors) {
-        check_vector(name, vector.len(), padded(of.inputs));
+        check_vector(name, vector, of.inputs);
     }
-    check_matrix("g", g.data.len(), g.stride, of.rows, of.inputs);
+    g.as_rows().check_padded("g", of.rows, of.inputs);
     let Gradients { weight, gamma, beta } = gradients;
-    check_vector("gradients of gamma and beta", gamma.len().min(beta.len()), of.inputs);
+    let shorter = gamma.len().min(beta.len());
+    assert!(
+        shorter >= of.inputs,
+        "gradients of gamma and beta: {shorter} numbers for {} channels",
+        of.inputs
+    );
     let (mut sums, mut products) = (vec![0.0f64; of.inputs], vec![0.0f64; of.inputs]);
-    let dx = (Shared(g.data.as_mut_ptr()), g.stride);
-    run(level, threads, scratch, of, Some((norm, &mut sums, &mut products)), Some(dx), weight);
+    let dx = (Shared(g.data.as_mut_ptr()), g.ld);
+    run(on, scratch, of, Some((norm, &mut sums, &mut products)), Some(dx), weight);
     for channel in 0..of.inputs {
         beta[channel] = sums[channel] as f32;
         gamma[channel] = (products[channel] * f64::from(norm.invstd[channel])) as f32;
@@ -91,19 +96,18 @@ pub fn backward_normed(
 /// # Panics
 /// If a slice is too short for the given sizes.
 pub fn backward(
-    level: Level,
-    threads: &dyn Threads,
+    on: Machine,
     scratch: &mut Scratch,
     of: &Backward,
     dx: Option<RowsMut>,
     dweight: Option<&mut [f32]>,
 ) {
     if let Some(dx) = &dx {
-        check_matrix("dx", dx.data.len(), dx.stride, of.rows, of.inputs);
+        dx.as_rows().check_padded("dx", of.rows, of.inputs);
     }
-    let dx = dx.map(|dx| (Shared(dx.data.as_mut_ptr()), dx.stride));
+    let dx = dx.map(|dx| (Shared(dx.data.as_mut_ptr()), dx.ld));
     if dx.is_some() || dweight.is_some() {
-        run(level, threads, scratch, of, None, dx, dweight);
+        run(on, scratch, of, None, dx, dweight);
     }
 }
 
@@ -113,8 +117,7 @@ const COSTS: Costs = Costs { row: 13, column: 4, shared_column: 16 };
 
 /// Both passes. `norm` comes with where Σ dP and Σ dP·(x − mean) are added to.
 fn run(
-    level: Level,
-    threads: &dyn Threads,
+    on: Machine,
     scratch: &mut Scratch,
     of: &Backward,
     norm: Option<(&Norm, &mut [f64], &mut [f64])>,
@@ -123,15 +126,15 @@ fn run(
 ) {
     let (outputs, inputs) = (of.outputs, of.inputs);
     assert!(inputs > 0 && outputs > 0, "a convolution of {inputs} to {outputs} channels");
-    check_vector("weight", of.weight.len(), outputs * inputs);
-    check_matrix("x", of.x.data.len(), of.x.stride, of.rows, inputs);
+    check_weight("weight", of.weight, outputs, inputs);
+    of.x.check_padded("x", of.rows, inputs);
     of.gradient.check(of.rows, outputs);
     if let Some(dweight) = &dweight {
-        check_vector("dweight", dweight.len(), outputs * inputs);
+        check_weight("dweight", dweight, outputs, inputs);
     }
-    let panels = Panels::at(level, inputs);
-    let tile = panels.tile(level);
-    let split = Split::new(threads.count(), of.rows, tile, &panels, &COSTS);
+    let panels = Panels::at(on.level, inputs);
+    let tile = panels.tile(on.level);
+    let split = Split::new(on.threads.count(), of.rows, tile, &panels, &COSTS);
     let size = panels.columns(&(0..panels.count)).len() * outputs.next_multiple_of(GROUPS);
     let (slots, partial) = scratch.take(split.parts(), if dweight.is_some() { size * split.rows } else { 0 });
     let partial = Shared(partial.as_mut_ptr());
@@ -145,11 +148,11 @@ fn run(
         to: Shared(dweight.as_mut_ptr()),
     });
     let constants = norm.as_ref().map(|(norm, ..)| *norm);
-    threads.run(split.parts(), &|index| {
+    on.threads.run(split.parts(), &|index| {
         let (rows, mine) = split.get(index, of.rows, tile, &panels);
         let dweight = gather.as_ref().map(|gather| gather.part(index / split.columns));
         with_slot(&slots[index], |slot| {
-            level.run(Part { of, norm: constants, dx, dweight, panels, rows, mine: mine.clone(), slot });
+            on.level.run(Part { of, norm: constants, dx, dweight, panels, rows, mine: mine.clone(), slot });
         });
         if let (Some(gather), 1) = (&gather, split.rows) {
             // SAFETY: these panels are this part's alone, and complete.
@@ -157,9 +160,9 @@ fn run(
         }
     });
     if let (Some(gather), 2..) = (&gather, split.rows) {
-        let tasks = threads.count().min(panels.count);
+        let tasks = on.threads.count().min(panels.count);
         // SAFETY: all parts are complete, and each task has panels of its own.
-        threads.run(tasks, &|task| unsafe { gather.run(part(panels.count, tasks, task)) });
+        on.threads.run(tasks, &|task| unsafe { gather.run(part(panels.count, tasks, task)) });
     }
     if let Some((_, sums, products)) = norm {
         for (index, slot) in slots.iter().enumerate() {

@@ -1,22 +1,14 @@
 //! Y = relu(X·scale + shift)·Wᵀ.
 
-use super::super::simd::{Kernel, Vector};
-use super::super::tile::{self, Acc};
-use super::super::{padded, Threads};
 use super::scratch::{with_slot, Slot};
 use super::shape::{height, tile_rows, Panels, Tiled, MAX_HEIGHT, MAX_WIDTH};
 use super::split::{Costs, Split};
-use super::{check_matrix, check_vector, Packed, Rows, RowsMut, Scratch, Shared, DEPTH, PACKED_STRIDE};
+use super::{Packed, Scratch, DEPTH, PACKED_STRIDE};
+use crate::kernels::shared::Shared;
+use crate::kernels::simd::{Kernel, Vector};
+use crate::kernels::tile::{self, Acc};
+use crate::kernels::{padded, Affine, Machine, Moments, Rows, RowsMut};
 use std::ops::Range;
-
-/// A batch norm with given statistics: x·scale + shift, per channel. Both padded, with zeros.
-#[derive(Debug, Clone, Copy)]
-pub struct Affine<'a> {
-    /// γ / √(var + ε).
-    pub scale: &'a [f32],
-    /// β − mean·scale.
-    pub shift: &'a [f32],
-}
 
 /// What [`forward`] computes from.
 #[derive(Debug, Clone, Copy)]
@@ -35,64 +27,50 @@ pub struct Forward<'a> {
     pub relu: bool,
 }
 
-/// Sums over all rows of each channel of the outputs as they are stored, for the batch norm that follows.
-#[derive(Debug)]
-pub struct Moments<'a> {
-    /// Σ y.
-    pub sum: &'a mut [f64],
-    /// Σ y². Taken around a number near the mean, then shifted: the variance keeps its digits where the mean is many
-    /// standard deviations from 0.
-    pub squares: &'a mut [f64],
-}
-
-/// Writes the outputs, \[rows, outputs\], and zeros after each row up to its padded length; of `y`, nothing else.
+/// Writes the outputs, \[rows, outputs\], and zeros after each row up to its padded length; of `y`, nothing else. With
+/// `moments`, those of the outputs as they are stored, for the batch norm that follows.
 ///
 /// # Panics
-/// If a slice is too short for the given sizes.
-pub fn forward(
-    threads: &dyn Threads,
-    scratch: &mut Scratch,
-    of: &Forward,
-    y: RowsMut,
-    moments: Option<Moments>,
-) {
+/// If a slice is too short for the given sizes, or the weight was packed for another level.
+pub fn forward(on: Machine, scratch: &mut Scratch, of: &Forward, y: RowsMut, moments: Option<&mut Moments>) {
     let (inputs, outputs) = (of.weight.inputs(), of.weight.outputs());
-    assert!(outputs > 0, "the weight was never packed");
-    check_matrix("x", of.x.data.len(), of.x.stride, of.rows, inputs);
-    check_matrix("y", y.data.len(), y.stride, of.rows, outputs);
+    assert!(
+        of.weight.level() == Some(on.level),
+        "conv1x1: the weight is packed for another level, or not at all"
+    );
+    of.x.check_padded("x", of.rows, inputs);
+    y.as_rows().check_padded("y", of.rows, outputs);
     if let Some(norm) = of.norm {
-        check_vector("scale", norm.scale.len(), padded(inputs));
-        check_vector("shift", norm.shift.len(), padded(inputs));
+        norm.check(inputs);
     }
     if let Some(bias) = of.bias {
-        check_vector("bias", bias.len(), outputs);
+        assert!(bias.len() >= outputs, "bias: {} numbers for {outputs} channels", bias.len());
     }
-    if let Some(moments) = &moments {
-        check_vector("moments", moments.sum.len().min(moments.squares.len()), outputs);
-    }
-    let panels = of.weight.panels();
-    let level = of.weight.level();
-    let tile = panels.tile(level);
-    let split = Split::new(threads.count(), of.rows, tile, &panels, &COSTS);
+    let panels = Panels::at(on.level, outputs);
+    let tile = panels.tile(on.level);
+    let split = Split::new(on.threads.count(), of.rows, tile, &panels, &COSTS);
     let (slots, _) = scratch.take(split.parts(), 0);
-    let (to, stride, wants_moments) = (Shared(y.data.as_mut_ptr()), y.stride, moments.is_some());
-    threads.run(split.parts(), &|index| {
+    let (to, stride, wants_moments) = (Shared(y.data.as_mut_ptr()), y.ld, moments.is_some());
+    on.threads.run(split.parts(), &|index| {
         with_slot(&slots[index], |slot| {
             let (rows, mine) = split.get(index, of.rows, tile, &panels);
-            level.run(Part { of, panels, rows, mine, y: to, stride, slot, moments: wants_moments });
+            on.level.run(Part { of, panels, rows, mine, y: to, stride, slot, moments: wants_moments });
         });
     });
     if let Some(moments) = moments {
-        moments.sum[..outputs].fill(0.0);
-        moments.squares[..outputs].fill(0.0);
+        let width = padded(outputs);
+        let mut totals = vec![0.0; 2 * width];
         for slot in slots.iter() {
             with_slot(slot, |slot| {
-                let (sums, squares) = slot.totals.split_at(padded(outputs));
-                let add =
-                    |to: &mut [f64], from: &[f64]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-                add(&mut moments.sum[..outputs], sums);
-                add(&mut moments.squares[..outputs], squares);
+                totals.iter_mut().zip(&slot.totals).for_each(|(total, part)| *total += part);
             });
+        }
+        moments.resize(outputs);
+        let (sums, squares) = totals.split_at(width);
+        let count = of.rows as f64;
+        for (channel, (sum, square)) in sums.iter().zip(squares).enumerate().take(outputs) {
+            let mean = sum / count;
+            moments.set(channel, mean, square / count - mean * mean);
         }
     }
 }
@@ -226,13 +204,13 @@ fn total(sums: &[f32], columns: &Range<usize>, rows: usize, totals: &mut [f64]) 
 /// They are in x, with `k` rounded up to whole vectors; `to` has room for n rows.
 #[inline(always)]
 unsafe fn pack<V: Vector>(of: &Forward, start: usize, n: usize, k: &Range<usize>, to: *mut f32, end: usize) {
-    let from = of.x.data.as_ptr().wrapping_add(start * of.x.stride + k.start);
+    let from = of.x.data.as_ptr().wrapping_add(start * of.x.ld + k.start);
     // The rows of the block after this one: they are on their way while this one is multiplied.
-    let ahead = if start + 2 * n <= end { n * of.x.stride } else { 0 };
+    let ahead = if start + 2 * n <= end { n * of.x.ld } else { 0 };
     for row in 0..n {
         // SAFETY: the caller's; scale and shift are padded.
         unsafe {
-            let (from, to) = (from.add(row * of.x.stride), to.add(row * PACKED_STRIDE));
+            let (from, to) = (from.add(row * of.x.ld), to.add(row * PACKED_STRIDE));
             match of.norm {
                 Some(Affine { scale, shift }) => {
                     let (scale, shift) = (scale.as_ptr().add(k.start), shift.as_ptr().add(k.start));

@@ -1,9 +1,10 @@
 //! The gradient of the outputs, made while it is packed.
 
-use super::super::simd::Vector;
-use super::super::{padded, Aligned};
 use super::shape::{group, MAX_HEIGHT};
-use super::{check_matrix, check_vector, Rows, PACKED_STRIDE};
+use super::PACKED_STRIDE;
+use crate::kernels::rows::check_vector;
+use crate::kernels::simd::Vector;
+use crate::kernels::{Aligned, Rows};
 
 /// The gradient of the convolution's outputs, dY \[rows, outputs\], as what it is made from. Every vector is padded.
 #[derive(Debug, Clone, Copy)]
@@ -43,12 +44,12 @@ impl Gradient<'_> {
             Gradient::Scaled { v, a } => (v, None, vec![("a", a)]),
             Gradient::Normed { v, y, a, b, c } => (v, Some(y), vec![("a", a), ("b", b), ("c", c)]),
         };
-        check_matrix("v", v.data.len(), v.stride, rows, outputs);
+        v.check_padded("v", rows, outputs);
         if let Some(y) = y {
-            check_matrix("y", y.data.len(), y.stride, rows, outputs);
+            y.check_padded("y", rows, outputs);
         }
         for (name, vector) in vectors {
-            check_vector(name, vector.len(), padded(outputs));
+            check_vector(name, vector, outputs);
         }
     }
 
@@ -59,7 +60,7 @@ impl Gradient<'_> {
     #[inline(always)]
     unsafe fn vector<V: Vector>(&self, row: usize, column: usize) -> V {
         // SAFETY: the caller's.
-        let load = |m: &Rows| unsafe { V::load(m.data.as_ptr().add(row * m.stride + column)) };
+        let load = |m: &Rows| unsafe { V::load(m.data.as_ptr().add(row * m.ld + column)) };
         // SAFETY: vectors are padded.
         let of = |vector: &[f32]| unsafe { V::load(vector.as_ptr().add(column)) };
         match self {

@@ -1,48 +1,44 @@
 //! The weight in the order in which the forward product reads it.
 
-use super::super::simd::{Kernel, Level, Vector};
-use super::super::threads::{part, Threads};
-use super::super::Aligned;
+use super::check_weight;
 use super::shape::Panels;
-use super::{check_vector, Shared};
+use crate::kernels::shared::Shared;
+use crate::kernels::simd::{Kernel, Vector};
+use crate::kernels::threads::part;
+use crate::kernels::{Aligned, Level, Machine};
 use std::ops::Range;
 
 /// A 1×1 convolution's weight, packed for [`forward`](super::forward): panel by panel of output channels, in each panel
 /// input channel by input channel. Packed once for inference, for every step in training.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Packed {
-    level: Level,
+    /// None until something is packed.
+    level: Option<Level>,
     outputs: usize,
     inputs: usize,
     data: Aligned,
 }
 
 impl Packed {
-    /// An empty one, for a level; [`pack`](Self::pack) fills it.
-    pub fn new(level: Level) -> Self {
-        Packed { level, outputs: 0, inputs: 0, data: Aligned::default() }
-    }
-
     /// Takes in a weight \[outputs, inputs\] (torch's \[outputs, inputs, 1, 1\]), in place of what was there. The memory
     /// is used again.
     ///
     /// # Panics
     /// If `weight` is shorter than that, or one of them is 0.
-    pub fn pack(&mut self, threads: &dyn Threads, weight: &[f32], outputs: usize, inputs: usize) {
+    pub fn pack(&mut self, on: Machine, weight: &[f32], outputs: usize, inputs: usize) {
         assert!(outputs > 0 && inputs > 0, "a convolution of {inputs} to {outputs} channels");
-        check_vector("weight", weight.len(), outputs * inputs);
-        (self.outputs, self.inputs) = (outputs, inputs);
-        let panels = Panels::at(self.level, outputs);
+        check_weight("weight", weight, outputs, inputs);
+        (self.level, self.outputs, self.inputs) = (Some(on.level), outputs, inputs);
+        let panels = Panels::at(on.level, outputs);
         let to = Shared(self.data.take(panels.columns(&(0..panels.count)).len() * inputs).as_mut_ptr());
-        let tasks = threads.count().min(panels.count);
-        let level = self.level;
-        threads.run(tasks, &|task| {
-            level.run(Pack { weight, outputs, inputs, panels, part: part(panels.count, tasks, task), to });
+        let tasks = on.threads.count().min(panels.count);
+        on.threads.run(tasks, &|task| {
+            on.level.run(Pack { weight, outputs, inputs, panels, part: part(panels.count, tasks, task), to });
         });
     }
 
-    /// The level it is packed for.
-    pub fn level(&self) -> Level {
+    /// The level it is packed for, if anything is.
+    pub fn level(&self) -> Option<Level> {
         self.level
     }
 
@@ -54,11 +50,6 @@ impl Packed {
     /// Input channels.
     pub fn inputs(&self) -> usize {
         self.inputs
-    }
-
-    /// Its panels.
-    pub(super) fn panels(&self) -> Panels {
-        Panels::at(self.level, self.outputs)
     }
 
     /// The panel that begins at column `first`: \[inputs\]\[width\].

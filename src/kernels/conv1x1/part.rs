@@ -1,13 +1,13 @@
 //! One thread's share of the backward pass.
 
-use super::super::padded;
-use super::super::simd::{Kernel, Vector};
 use super::backward::{Backward, Norm};
 use super::gradient::Layout;
 use super::scratch::Slot;
 use super::shape::{group, height, tile_group, tile_rows, Panel, Panels};
 use super::tiles::{cut_tile, InputTile, Sink, Through, WeightTile, Write};
-use super::Shared;
+use crate::kernels::padded;
+use crate::kernels::shared::Shared;
+use crate::kernels::simd::{Kernel, Vector};
 use std::ops::Range;
 
 /// The output channels of a packed weight gradient are rounded up to this: a multiple of any level's group.
@@ -71,10 +71,8 @@ impl Kernel for Part<'_, '_> {
                 } else {
                     ((start + n).min(rows.end - 1), columns.start)
                 };
-                let x = Ahead {
-                    first: of.x.data.as_ptr().wrapping_add(row * of.x.stride + column),
-                    stride: of.x.stride,
-                };
+                let x =
+                    Ahead { first: of.x.data.as_ptr().wrapping_add(row * of.x.ld + column), stride: of.x.ld };
                 let ahead = dx.map(|(dx, stride)| Ahead {
                     first: dx.get().wrapping_add(row * stride + column),
                     stride,
@@ -115,8 +113,8 @@ impl Kernel for Part<'_, '_> {
                             mean: norm.mean.as_ptr().add(panel.first),
                             panel: input.as_ptr(),
                             width: panel.width,
-                            x: of.x.data.as_ptr().add(start * of.x.stride + panel.first),
-                            x_stride: of.x.stride,
+                            x: of.x.data.as_ptr().add(start * of.x.ld + panel.first),
+                            x_stride: of.x.ld,
                             g: dx,
                             g_stride: stride,
                             sums: sums.as_mut_ptr().add(at),
@@ -210,7 +208,7 @@ unsafe fn pack_input<V: Vector>(
     to: *mut f32,
     next: [Ahead; 2],
 ) {
-    let from = of.x.data.as_ptr().wrapping_add(start * of.x.stride + panel.first);
+    let from = of.x.data.as_ptr().wrapping_add(start * of.x.ld + panel.first);
     for i in 0..n {
         for ahead in next {
             V::prefetch(ahead.first.wrapping_add(i * ahead.stride));
@@ -219,7 +217,7 @@ unsafe fn pack_input<V: Vector>(
         for j in (0..panel.width).step_by(V::LANES) {
             // SAFETY: the caller's; a norm's vectors are padded.
             unsafe {
-                let mut x = V::load(from.add(i * of.x.stride + j));
+                let mut x = V::load(from.add(i * of.x.ld + j));
                 if let Some(norm) = norm {
                     let [scale, shift] =
                         [norm.scale, norm.shift].map(|v| V::load(v.as_ptr().add(panel.first + j)));

@@ -1,6 +1,6 @@
 //! What a call needs beside its arguments, kept from call to call.
 
-use super::super::Aligned;
+use crate::kernels::Aligned;
 use std::sync::{Mutex, PoisonError};
 
 /// Working memory of the 1×1 convolutions: grows to what the largest call needs and stays. Holds no results.

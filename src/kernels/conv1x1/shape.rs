@@ -1,6 +1,6 @@
 //! Which register tile does what: panels of columns, heights of tiles.
 
-use super::super::simd::{Kernel, Level, Vector};
+use crate::kernels::simd::{Kernel, Level, Vector};
 use std::ops::Range;
 
 /// The most rows of any tile.

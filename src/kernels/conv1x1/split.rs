@@ -1,7 +1,7 @@
 //! How a product is shared among threads.
 
-use super::super::threads::part;
 use super::shape::Panels;
+use crate::kernels::threads::part;
 use std::ops::Range;
 
 /// A grid of parts: rows × panels.

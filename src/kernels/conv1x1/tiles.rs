@@ -1,10 +1,10 @@
 //! The backward pass's register tiles.
 
-use super::super::simd::Vector;
-use super::super::tile::{self, Acc};
 use super::gradient::Layout;
 use super::shape::{tile_rows, Tiled, MAX_HEIGHT, MAX_WIDTH};
 use super::PACKED_STRIDE;
+use crate::kernels::simd::Vector;
+use crate::kernels::tile::{self, Acc};
 
 /// dW's tile of one group of output channels and one panel of inputs, over one block of rows: added to what is there.
 pub(super) struct WeightTile {

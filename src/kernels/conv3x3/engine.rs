@@ -9,9 +9,10 @@ use super::plan::{Plan, Sums, MAX_TILES};
 use super::product::Product;
 use super::steps::{Emit, Load, Sink};
 use super::winograd::{Points, Winograd};
-use super::{few, Algorithm, Input, Machine, Packed, Pictures, Scratch, Shared};
-use crate::kernels::padded;
+use super::{few, Algorithm, Input, Packed, Pictures, Scratch};
+use crate::kernels::shared::Shared;
 use crate::kernels::simd::{Kernel, Vector};
+use crate::kernels::{padded, Machine};
 use std::ops::Range;
 
 /// Everything one convolution needs to know.

@@ -1,10 +1,11 @@
 //! Weights in Winograd's domain, in the order in which the products read them.
 
 use super::winograd::{Points, Winograd};
-use super::{Algorithm, Machine, Shared};
+use super::Algorithm;
+use crate::kernels::shared::Shared;
 use crate::kernels::simd::{Kernel, Vector};
 use crate::kernels::threads::part;
-use crate::kernels::{padded, Aligned, Level};
+use crate::kernels::{padded, Aligned, Level, Machine};
 
 /// A layer's weights, transformed and packed for one pass: once a step in training, once for all in evaluation.
 ///
@@ -112,6 +113,7 @@ impl Packed {
     }
 
     fn pack(&mut self, on: Machine<'_>, weights: &[f32], form: Form) {
+        assert!(form.depth > 0 && form.columns > 0, "conv3x3: no channels");
         assert_eq!(
             weights.len(),
             form.depth * form.columns * 9,

@@ -11,8 +11,8 @@ use std::ops::Range;
 /// Tiles that a pass takes at most.
 pub(super) const MAX_TILES: usize = 56;
 
-/// With fewer tiles than this a thread, the threads work on the same ones. (With 8 a thread it took half as long again as
-/// tiles of their own: what one loads, another has to fetch.)
+/// With fewer tiles than this a thread, the threads work on the same ones. (A few more, and tiles of their own are as good or
+/// better: what one thread loads, another has to fetch.)
 const FEW_TILES: usize = 2;
 
 /// How the work is cut.

@@ -1,7 +1,7 @@
 //! What becomes of the outputs: the forward's columns with their moments, and the input gradient's V with its sums.
 
 use super::steps::Sink;
-use super::Shared;
+use crate::kernels::shared::Shared;
 use crate::kernels::simd::Vector;
 
 /// Adds the lanes of two f32 sums to `column` of a task's first two rows of f64 sums, `stride` apart.

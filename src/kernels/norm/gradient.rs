@@ -1,10 +1,10 @@
 //! A batch norm's input gradient, once its two sums are known.
 
-use super::rows::{load, locked, store, Rows, RowsMut};
-use super::Machine;
+use super::parts::{load, locked, store};
+use crate::kernels::rows::check_vector;
 use crate::kernels::simd::{Kernel, Vector};
 use crate::kernels::threads::part;
-use crate::kernels::{padded, Aligned, PAD};
+use crate::kernels::{padded, Aligned, Machine, Rows, RowsMut, PAD};
 
 /// A few columns of long rows: the processor does not see where the next ones are, so they are asked for so many rows early.
 const AHEAD: usize = 16;
@@ -41,7 +41,7 @@ pub fn gradient(
     rows: usize,
     channels: usize,
 ) {
-    g.check_tail("gradient", rows, channels);
+    g.check("gradient", rows, channels);
     run(machine, terms, Some(g), xs, more, to, rows, channels);
 }
 
@@ -71,13 +71,13 @@ fn run(
     rows: usize,
     channels: usize,
 ) {
-    xs.check_tail("gradient's input", rows, channels);
+    xs.check("gradient's input", rows, channels);
     if let Some(more) = &more {
-        more.check_tail("gradient's addend", rows, channels);
+        more.check("gradient's addend", rows, channels);
     }
-    to.as_rows().check("gradient's output", rows, channels);
+    to.as_rows().check_whole("gradient's output", rows, channels);
     for vector in [terms.scale, terms.mean, terms.slope, terms.offset] {
-        assert!(vector.len() >= padded(channels), "gradient: a vector of {} numbers", vector.len());
+        check_vector("gradient", vector, channels);
     }
     let mut valid = Aligned::zeroed(padded(channels));
     valid[..channels].fill(1.0);

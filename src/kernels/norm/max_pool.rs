@@ -1,10 +1,10 @@
 //! The stem's norm, ReLU and 3×3/2 max-pooling in one pass, and back.
 
-use super::rows::{flush, load, locked, store, Rows, RowsMut, Totals};
-use super::{Affine, Machine};
+use super::parts::{flush, load, locked, store, Totals};
+use crate::kernels::rows::check_vector;
 use crate::kernels::simd::{Kernel, Vector};
 use crate::kernels::threads::part;
-use crate::kernels::{padded, Aligned};
+use crate::kernels::{padded, Affine, Aligned, Machine, Rows, RowsMut};
 use std::ops::Range;
 
 /// Pictures of N·H·W rows under 3×3 windows, 2 apart, with one row and column of padding: ⌊(H−1)/2⌋+1 by ⌊(W−1)/2⌋+1 of
@@ -29,10 +29,10 @@ impl MaxPool {
 
     fn check(&self, affine: Affine, xs: &Rows, pooled: &Rows) {
         assert!(self.h > 0 && self.w > 0 && self.n > 0, "no pixels in {self:?}");
-        assert!(affine.scale.len() >= padded(self.channels) && affine.shift.len() >= padded(self.channels));
-        xs.check("max_pool's input", self.n * self.h * self.w, self.channels);
+        affine.check(self.channels);
+        xs.check_whole("max_pool's input", self.n * self.h * self.w, self.channels);
         let (h, w) = self.output();
-        pooled.check("max_pool's output", self.n * h * w, self.channels);
+        pooled.check_whole("max_pool's output", self.n * h * w, self.channels);
     }
 }
 
@@ -179,9 +179,9 @@ pub fn max_pool_backward(
     v: RowsMut,
 ) -> (Vec<f64>, Vec<f64>) {
     pool.check(affine, &xs, &dy);
-    v.as_rows().check("max_pool_backward's output", pool.n * pool.h * pool.w, pool.channels);
+    v.as_rows().check_whole("max_pool_backward's output", pool.n * pool.h * pool.w, pool.channels);
     let width = padded(pool.channels);
-    assert!(mean.len() >= width, "max_pool_backward: a mean of {} numbers", mean.len());
+    check_vector("mean", mean, pool.channels);
     let lines = pool.n * pool.h;
     let threads = machine.threads.count().clamp(1, lines);
     let totals = Totals::new(threads, 2 * width);

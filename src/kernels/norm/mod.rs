@@ -7,25 +7,13 @@
 mod gradient;
 mod max_pool;
 mod moments;
+mod parts;
 mod pool;
-mod rows;
 
 pub use gradient::{gradient, gradient_in_place, Gradient};
 pub use max_pool::{max_pool, max_pool_backward, MaxPool};
-pub use moments::{copy_moments, moments, Moments};
+pub use moments::{copy_moments, moments};
 pub use pool::{pool, pool_backward, Pool};
-pub use rows::{Rows, RowsMut};
-
-pub use super::conv3x3::Machine;
-
-/// A norm over C channels with its statistics put in. Each vector is [`super::padded`]\(C\) long, zero beyond C.
-#[derive(Clone, Copy, Debug)]
-pub struct Affine<'a> {
-    /// γ/√(var + ε).
-    pub scale: &'a [f32],
-    /// β − mean·scale.
-    pub shift: &'a [f32],
-}
 
 #[cfg(test)]
 mod tests;

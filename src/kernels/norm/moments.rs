@@ -1,22 +1,12 @@
 //! Mean and variance of each channel.
 
-use super::rows::{flush, load, locked, store, Rows, RowsMut, Totals};
-use super::Machine;
+use super::parts::{flush, load, locked, store, Totals};
 use crate::kernels::simd::{Kernel, Vector};
 use crate::kernels::threads::part;
-use crate::kernels::{padded, Aligned};
+use crate::kernels::{padded, Aligned, Machine, Moments, Rows, RowsMut};
 
 /// f32 sums are moved to f64 after this many rows.
 const BLOCK: usize = 32;
-
-/// A channel's mean and biased variance, C of each.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Moments {
-    /// Σx/M.
-    pub mean: Vec<f32>,
-    /// Σ(x − mean)²/M.
-    pub var: Vec<f32>,
-}
 
 /// The moments of `channels` channels over `rows` rows of `xs`; needs a row at least.
 ///
@@ -36,10 +26,10 @@ pub fn copy_moments(machine: Machine, xs: Rows, to: RowsMut, rows: usize, channe
 }
 
 fn run(machine: Machine, xs: Rows, to: Option<RowsMut>, rows: usize, channels: usize) -> Moments {
-    xs.check_tail("moments' input", rows, channels);
+    xs.check("moments' input", rows, channels);
     assert!(rows > 0, "moments of no rows");
     if let Some(to) = &to {
-        to.as_rows().check("moments' copy", rows, channels);
+        to.as_rows().check_whole("moments' copy", rows, channels);
     }
     let threads = machine.threads.count().clamp(1, rows.div_ceil(BLOCK));
     let width = padded(channels);
@@ -64,13 +54,11 @@ fn run(machine: Machine, xs: Rows, to: Option<RowsMut>, rows: usize, channels: u
     });
     let totals = totals.sum();
     let count = rows as f64;
-    let mut moments = Moments { mean: vec![0.0; channels], var: vec![0.0; channels] };
+    let mut moments = Moments::default();
+    moments.resize(channels);
     for c in 0..channels {
         let (sum, square) = (totals[c] / count, totals[width + c] / count);
-        moments.mean[c] = (f64::from(pivot[c]) + sum) as f32;
-        // Not max(0): a NaN must stay one.
-        let var = square - sum * sum;
-        moments.var[c] = if var < 0.0 { 0.0 } else { var as f32 };
+        moments.set(c, f64::from(pivot[c]) + sum, square - sum * sum);
     }
     moments
 }

@@ -1,10 +1,10 @@
 //! Norm, ReLU and average pooling in one pass, and back.
 
-use super::rows::{flush, load, locked, store, Rows, RowsMut, Totals};
-use super::{Affine, Machine};
+use super::parts::{flush, load, locked, store, Totals};
+use crate::kernels::rows::check_vector;
 use crate::kernels::simd::{Kernel, Vector};
 use crate::kernels::threads::part;
-use crate::kernels::{padded, Aligned};
+use crate::kernels::{padded, Affine, Aligned, Machine, Rows, RowsMut};
 
 /// Pictures of N·H·W rows, and windows that do not overlap; rows and columns left over at the bottom and the right are
 /// dropped, as PyTorch's `avg_pool2d` drops them.
@@ -39,9 +39,9 @@ impl Pool {
     fn check(&self, affine: Affine, xs: &Rows, pooled: &Rows) {
         let (wh, ww) = self.window;
         assert!(wh >= 1 && ww >= 1 && wh <= self.h && ww <= self.w, "a window of {wh}×{ww} in {self:?}");
-        assert!(affine.scale.len() >= padded(self.channels) && affine.shift.len() >= padded(self.channels));
-        xs.check("pool's input", self.n * self.h * self.w, self.channels);
-        pooled.check("pool's output", self.windows(), self.channels);
+        affine.check(self.channels);
+        xs.check_whole("pool's input", self.n * self.h * self.w, self.channels);
+        pooled.check_whole("pool's output", self.windows(), self.channels);
     }
 }
 
@@ -133,8 +133,8 @@ pub fn pool_backward(
     g: RowsMut,
 ) -> (Vec<f64>, Vec<f64>) {
     pool.check(affine, &xs, &dy);
-    assert!(mean.len() >= padded(pool.channels), "pool_backward: a mean of {} numbers", mean.len());
-    g.as_rows().check("pool_backward's output", pool.n * pool.h * pool.w, pool.channels);
+    check_vector("mean", mean, pool.channels);
+    g.as_rows().check_whole("pool_backward's output", pool.n * pool.h * pool.w, pool.channels);
     let (h, _) = pool.output();
     let units = pool.n * h;
     let threads = machine.threads.count().clamp(1, units.max(1));

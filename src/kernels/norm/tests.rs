@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::kernels::threads::{Scoped, Serial};
-use crate::kernels::{padded, Level};
+use crate::kernels::{padded, Affine, Level, Machine, Rows, RowsMut};
 
 /// −1 … 1, the same on every machine.
 struct Generator(u64);
@@ -58,9 +58,9 @@ fn moments_keep_their_digits_far_from_zero_and_the_copy_is_followed_by_zeros() {
                     let column = || (0..rows).map(|row| f64::from(xs[row * channels + c]));
                     let mean = column().sum::<f64>() / rows as f64;
                     let var = column().map(|x| (x - mean).powi(2)).sum::<f64>() / rows as f64;
-                    close(&name, f64::from(got.mean[c]), mean, mean.abs().max(1.0));
+                    close(&name, got.mean[c], mean, mean.abs().max(1.0));
                     // Differences from the pivot are exact or rounded at the offset's own precision.
-                    close(&name, f64::from(got.var[c]), var, 1.0);
+                    close(&name, got.var[c], var, 1.0);
                 }
                 for (row, line) in copy.chunks(ld).enumerate() {
                     assert_eq!(line[..channels], xs[row * channels..][..channels], "{name}");

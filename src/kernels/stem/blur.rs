@@ -2,7 +2,8 @@
 
 use crate::kernels::simd::{Kernel, Vector};
 use crate::kernels::threads::part;
-use crate::kernels::{padded, Level, Threads};
+use crate::kernels::{padded, Affine, Machine, Rows, RowsMut};
+use std::sync::PoisonError;
 
 /// Pictures of `height`·`width` rows of `channels`, at least 2×2 of them.
 #[derive(Clone, Copy, Debug)]
@@ -15,10 +16,8 @@ pub struct MaxBlur<'a> {
     pub width: usize,
     /// C.
     pub channels: usize,
-    /// γ/√(var + ε), padded with zeros.
-    pub scale: &'a [f32],
-    /// β − mean·scale, padded with zeros.
-    pub shift: &'a [f32],
+    /// The norm before the ReLU.
+    pub norm: Affine<'a>,
 }
 
 /// \[1 2 1\] / 4.
@@ -27,79 +26,54 @@ const BINOMIAL: [f32; 3] = [0.25, 0.5, 0.25];
 /// relu(x·scale + shift), the maximum of each 3×3 window (stride 1, padding 1), and of that the 3×3 binomial filter (stride
 /// 2, one pixel of reflection), to rows of `to`. timm: `BlurPool2d` after `MaxPool2d(3, 1, 1)`.
 ///
-/// `xs` and `between` have rows of padded(channels); `between` is scratch.
+/// `xs` and `between` are read and written up to their rows' padded width; `between` is scratch.
 ///
 /// # Panics
 /// Where a slice is too short, or the pictures are smaller than 2×2.
-pub fn max_blur(
-    level: Level,
-    threads: &dyn Threads,
-    of: MaxBlur,
-    xs: &[f32],
-    between: &mut [f32],
-    to: &mut [f32],
-    ld: usize,
-) {
-    let width = padded(of.channels);
-    let (rows, across) = (of.count * of.height * of.width, of.width.div_ceil(2));
-    let lines = of.height.div_ceil(2);
+pub fn max_blur(on: Machine, of: MaxBlur, xs: Rows, between: RowsMut, to: RowsMut) {
+    let (rows, lines, across) = (of.count * of.height * of.width, of.height.div_ceil(2), of.width.div_ceil(2));
     assert!(of.height > 1 && of.width > 1, "max_blur: {of:?}");
-    assert!(of.scale.len() >= width && of.shift.len() >= width, "max_blur: scale and shift are padded");
-    assert!(xs.len() >= rows * width && between.len() >= rows * width, "max_blur: {rows} rows of {width}");
-    assert!(
-        ld >= width && to.len() >= of.count * lines * across * ld,
-        "max_blur: the output is {}",
-        to.len()
-    );
-    let max = Lines { to: between, ld: width, lines: of.count * of.height, row: of.width };
-    max.run(threads, |line, to| level.run(MaxLine { of, xs, line, to }));
-    let xs = &between[..rows * width];
-    let blur = Lines { to, ld, lines: of.count * lines, row: across };
-    blur.run(threads, |line, to| level.run(BlurLine { of, xs, line, to, ld }));
+    of.norm.check(of.channels);
+    xs.check_padded("max_blur's input", rows, of.channels);
+    between.as_rows().check_whole("max_blur's scratch", rows, padded(of.channels));
+    to.as_rows().check_whole("max_blur's output", of.count * lines * across, padded(of.channels));
+    let RowsMut { data, ld } = between;
+    each_line(on, RowsMut::new(data, ld), of.count * of.height, of.width, &|line, to| {
+        on.level.run(MaxLine { of, xs, line, to, ld });
+    });
+    let (xs, ld) = (Rows::new(data, ld), to.ld);
+    each_line(on, to, of.count * lines, across, &|line, to| {
+        on.level.run(BlurLine { of, xs, line, to, ld });
+    });
 }
 
-/// Lines of rows, shared among threads.
-struct Lines<'a> {
-    to: &'a mut [f32],
-    ld: usize,
-    lines: usize,
-    /// Rows of a line.
-    row: usize,
-}
-
-impl Lines<'_> {
-    fn run(self, threads: &dyn Threads, line: impl Fn(usize, &mut [f32]) + Sync) {
-        let length = self.row * self.ld;
-        let tasks = threads.count().min(self.lines);
-        let mut rest = self.to;
-        let mut pieces = Vec::with_capacity(tasks);
-        for task in 0..tasks {
-            let (piece, after) =
-                std::mem::take(&mut rest).split_at_mut(part(self.lines, tasks, task).len() * length);
-            pieces.push(std::sync::Mutex::new(piece));
-            rest = after;
+/// Calls `body` for each of `lines` lines of `row` rows, with the line's rows.
+fn each_line(on: Machine, to: RowsMut, lines: usize, row: usize, body: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    let length = row * to.ld;
+    let tasks = on.threads.count().min(lines);
+    let cut = |task: usize| if task == tasks { lines } else { part(lines, tasks, task).start };
+    let pieces = to.split((0..=tasks).map(|task| cut(task) * row));
+    on.threads.run(tasks, &|task| {
+        let mut piece = pieces[task].lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, line) in part(lines, tasks, task).enumerate() {
+            body(line, &mut piece[at * length..][..length]);
         }
-        threads.run(tasks, &|task| {
-            let mut piece = pieces[task].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for (at, number) in part(self.lines, tasks, task).enumerate() {
-                line(number, &mut piece[at * length..][..length]);
-            }
-        });
-    }
+    });
 }
 
 struct MaxLine<'a> {
     of: MaxBlur<'a>,
-    xs: &'a [f32],
+    xs: Rows<'a>,
     line: usize,
     to: &'a mut [f32],
+    ld: usize,
 }
 
 impl Kernel for MaxLine<'_> {
     type Output = ();
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let MaxLine { of, xs, line, to } = self;
+        let MaxLine { of, xs, line, to, ld } = self;
         let width = padded(of.channels);
         let (first, y) = (line / of.height * of.height, line % of.height);
         for x in 0..of.width {
@@ -107,16 +81,16 @@ impl Kernel for MaxLine<'_> {
                 // SAFETY: `max_blur` checked the lengths; windows are cut at the picture's borders.
                 unsafe {
                     let (scale, shift) =
-                        (V::load(of.scale.as_ptr().add(c)), V::load(of.shift.as_ptr().add(c)));
+                        (V::load(of.norm.scale.as_ptr().add(c)), V::load(of.norm.shift.as_ptr().add(c)));
                     let mut max = V::zero();
                     for i in y.saturating_sub(1)..(y + 2).min(of.height) {
                         for j in x.saturating_sub(1)..(x + 2).min(of.width) {
                             let row = (first + i) * of.width + j;
-                            let pixel = V::load(xs.as_ptr().add(row * width + c));
+                            let pixel = V::load(xs.data.as_ptr().add(row * xs.ld + c));
                             max = max.max(pixel.mul_add(scale, shift).relu());
                         }
                     }
-                    max.store(to.as_mut_ptr().add(x * width + c));
+                    max.store(to.as_mut_ptr().add(x * ld + c));
                 }
             }
         }
@@ -125,7 +99,7 @@ impl Kernel for MaxLine<'_> {
 
 struct BlurLine<'a> {
     of: MaxBlur<'a>,
-    xs: &'a [f32],
+    xs: Rows<'a>,
     line: usize,
     to: &'a mut [f32],
     ld: usize,
@@ -155,7 +129,7 @@ impl Kernel for BlurLine<'_> {
                         let line = first + reflected(2 * y + i, of.height);
                         let row = line * of.width + reflected(2 * x + j, of.width);
                         // SAFETY: `max_blur` checked the lengths; reflected pixels are in the picture.
-                        let pixel = unsafe { V::load(xs.as_ptr().add(row * width + c)) };
+                        let pixel = unsafe { V::load(xs.data.as_ptr().add(row * xs.ld + c)) };
                         sum = V::splat(BINOMIAL[i] * BINOMIAL[j]).mul_add(pixel, sum);
                     }
                 }

@@ -2,9 +2,10 @@
 
 use super::packed::Packed;
 use super::tile::{Stretch, MAX_HEIGHT};
+use crate::kernels::shared::Shared;
 use crate::kernels::simd::{Kernel, Vector};
 use crate::kernels::threads::part;
-use crate::kernels::{padded, Aligned, Threads};
+use crate::kernels::{padded, Aligned, Machine, RowsMut};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -25,9 +26,7 @@ pub struct Input<'a> {
 #[derive(Debug)]
 pub struct Output<'a> {
     /// A row for each pixel: the outputs, and zeros up to the padded width.
-    pub data: &'a mut [f32],
-    /// From one row to the next.
-    pub ld: usize,
+    pub to: RowsMut<'a>,
     /// Whether a ReLU follows the bias.
     pub relu: bool,
     /// Whether 3×3/2 max-pooling with padding 1 follows.
@@ -46,27 +45,11 @@ struct Slot {
     outputs: Aligned,
 }
 
-/// A pointer that threads share, each to write what no other touches.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-
-// SAFETY: who dereferences it argues that its part is its own; the borrow it was made from outlives the threads' work.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// The pointer. (A method, so that closures capture the whole.)
-    fn get(self) -> *mut f32 {
-        self.0
-    }
-}
-
 /// Convolves (padding kernel/2), adds the bias, rectifies and pools as `output` says.
 ///
 /// # Panics
-/// Where a slice is too short.
-pub fn convolve(threads: &dyn Threads, scratch: &mut Scratch, input: Input, weight: &Packed, output: Output) {
+/// Where a slice is too short, or the weight was packed for another level.
+pub fn convolve(on: Machine, scratch: &mut Scratch, input: Input, weight: &Packed, output: Output) {
     let Input { data, count, height, width } = input;
     assert!(height > 0 && width > 0, "stem: pictures of {height}×{width}");
     let inputs = weight.inputs();
@@ -75,21 +58,20 @@ pub fn convolve(threads: &dyn Threads, scratch: &mut Scratch, input: Input, weig
     let halved = |n: usize| if output.pool { (n - 1) / 2 + 1 } else { n };
     let (lines, row_width) = (halved(down), padded(weight.outputs()));
     let rows = count * lines * halved(across);
-    assert!(output.ld >= row_width, "stem: rows of {row_width} are {} apart", output.ld);
-    let needed = if rows == 0 { 0 } else { (rows - 1) * output.ld + row_width };
-    assert!(output.data.len() >= needed, "stem: the output is {} long, {needed} needed", output.data.len());
+    output.to.as_rows().check("the stem's output", rows, row_width);
+    assert!(weight.level() == on.level, "stem: the weight is packed for another level");
 
     let units = count * lines;
-    let parts = threads.count().min(units);
+    let parts = on.threads.count().min(units);
     if scratch.0.len() < parts {
         scratch.0.resize_with(parts, Mutex::default);
     }
-    let (slots, to) = (&scratch.0, Shared(output.data.as_mut_ptr()));
-    let (ld, relu, pool) = (output.ld, output.relu, output.pool);
-    threads.run(parts, &|index| {
+    let (slots, to) = (&scratch.0, Shared(output.to.data.as_mut_ptr()));
+    let (ld, relu, pool) = (output.to.ld, output.relu, output.pool);
+    on.threads.run(parts, &|index| {
         let slot = &mut *slots[index].lock().unwrap_or_else(PoisonError::into_inner);
         let units = part(units, parts, index);
-        weight.level().run(Part { input, weight, to, ld, relu, pool, lines, units, slot });
+        on.level.run(Part { input, weight, to, ld, relu, pool, lines, units, slot });
     });
 }
 

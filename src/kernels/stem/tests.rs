@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::kernels::threads::{Scoped, Serial};
-use crate::kernels::{padded, Level, Threads};
+use crate::kernels::{padded, Affine, Level, Machine, Rows, RowsMut};
 
 /// −1 … 1, the same on every machine.
 struct Generator(u64);
@@ -26,10 +26,10 @@ fn close(what: &str, got: f32, want: f64, magnitude: f64) {
     assert!((f64::from(got) - want).abs() <= bound, "{what}: {got}, not {want} (may differ by {bound:e})");
 }
 
-fn machines(test: impl Fn(Level, &dyn Threads, &str)) {
+fn machines(test: impl Fn(Machine, &str)) {
     for level in Level::available() {
-        test(level, &Serial, &format!("{level}, serial"));
-        test(level, &Scoped(3), &format!("{level}, three threads"));
+        test(Machine { level, threads: &Serial }, &format!("{level}, serial"));
+        test(Machine { level, threads: &Scoped(3) }, &format!("{level}, three threads"));
     }
 }
 
@@ -127,8 +127,8 @@ fn the_convolution_is_the_sum_over_its_window_whatever_the_size() {
         let relu = |rows: &[(f64, f64)]| rows.iter().map(|(x, m)| (x.max(0.0), *m)).collect::<Vec<_>>();
         let rectified = relu(&plain);
         let small = pooled(&rectified, count, down, across, outputs, 2);
-        machines(|level, threads, name| {
-            let packed = Packed::new(level, &weight, &bias, inputs, kernel, stride);
+        machines(|on, name| {
+            let packed = Packed::new(on.level, &weight, &bias, inputs, kernel, stride);
             let mut scratch = Scratch::default();
             for (relu, pool, want) in
                 [(false, false, &plain), (true, false, &rectified), (true, true, &small)]
@@ -166,8 +166,9 @@ fn a_nan_in_the_picture_reaches_every_pooled_output_whose_window_has_it() {
     xs[3 * 8 + 3] = f32::NAN;
     let mut data = vec![0.0; 16 * 16];
     let input = Input { data: &xs, count: 1, height: 8, width: 8 };
-    let output = Output { data: &mut data, ld: 16, relu: true, pool: true };
-    convolve(&Serial, &mut Scratch::default(), input, &packed, output);
+    let output = Output { to: RowsMut::new(&mut data, 16), relu: true, pool: true };
+    let on = Machine { level: Level::best(), threads: &Serial };
+    convolve(on, &mut Scratch::default(), input, &packed, output);
     let nan = |y: usize, x: usize| data[(y * 4 + x) * 16].is_nan();
     // Outputs 2 to 4 in both directions see it, so windows 1 (1 to 3) and 2 (3 to 5) do.
     for y in 0..4 {
@@ -209,11 +210,12 @@ fn the_blur_is_the_binomial_mean_of_the_largest_with_mirrored_borders() {
                 (at.min(2 * (len as i64 - 1) - at)) as usize
             }
         };
-        machines(|level, threads, name| {
+        machines(|on, name| {
             let ld = padded(channels) + 16;
             let (mut between, mut to) = (vec![0.0; rows * ld_in], vec![9.0; count * lines * across * ld]);
-            let of = MaxBlur { count, height, width, channels, scale: &scale, shift: &shift };
-            max_blur(level, threads, of, &xs, &mut between, &mut to, ld);
+            let of = MaxBlur { count, height, width, channels, norm: Affine { scale: &scale, shift: &shift } };
+            let between = RowsMut::new(&mut between, ld_in);
+            max_blur(on, of, Rows::new(&xs, ld_in), between, RowsMut::new(&mut to, ld));
             for (at, row) in to.chunks(ld).enumerate() {
                 let (n, y, x) = (at / (lines * across), at / across % lines, at % across);
                 for c in 0..channels {

@@ -44,7 +44,7 @@ pub(super) struct Engine {
 }
 
 /// A pass holds the lock while it runs. One that finds it taken, on another thread, makes memory of its own.
-type SharedScratch = Arc<Mutex<Option<fast::Scratch>>>;
+type SharedScratch = Arc<Mutex<fast::Scratch>>;
 
 /// How one pass runs.
 #[derive(Clone, Copy)]
@@ -57,9 +57,7 @@ pub(super) struct Run {
 impl Engine {
     /// See [`super::DenseNet::fused_profile`].
     pub fn profile(&self) -> Vec<(&'static str, Duration)> {
-        let Some(level) = self.kernels.level() else { return Vec::new() };
-        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        fast::Scratch::at(&mut scratch, level).clock.take()
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).clock.take()
     }
 
     /// The stem with its pooling, [N, in, H, W] to the first block's input; `None` where our kernels do not apply and

@@ -58,11 +58,9 @@ impl Stage {
     ) -> R {
         let site = fast::Site { level: *level, size: self.size };
         match scratch.try_lock() {
-            Ok(mut scratch) => body(site, fast::Scratch::at(&mut scratch, *level)),
-            Err(TryLockError::Poisoned(poisoned)) => {
-                body(site, fast::Scratch::at(&mut poisoned.into_inner(), *level))
-            }
-            Err(TryLockError::WouldBlock) => body(site, fast::Scratch::at(&mut None, *level)),
+            Ok(mut scratch) => body(site, &mut scratch),
+            Err(TryLockError::Poisoned(poisoned)) => body(site, &mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => body(site, &mut fast::Scratch::default()),
         }
     }
 }

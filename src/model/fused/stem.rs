@@ -2,13 +2,13 @@
 //!
 //! Keeps the convolution's output alone, where ATen's operations keep the ReLU's output and int64 indices besides.
 
-use super::fast::{self, NormVectors, Terms};
+use super::fast::{self, single, NormVectors, Terms};
 use super::kept::Size;
 use super::plan::NormState;
 use super::stage::not_a_view;
 use crate::autograd::{f32_slice, BoxError, Buffer, Context, Function};
-use crate::kernels::norm::{self, Affine, Gradient, MaxPool};
-use crate::kernels::Level;
+use crate::kernels::norm::{self, Gradient, MaxPool};
+use crate::kernels::{Affine, Level, Rows, RowsMut};
 use tch::Tensor;
 
 /// One application: inputs are the convolution's output [N, C, H, W], γ and β.
@@ -37,11 +37,11 @@ impl Function for StemEnd {
     fn forward(&mut self, ctx: &mut Context, inputs: &[Tensor]) -> Result<Vec<Tensor>, BoxError> {
         let (site, pool) = self.site(&inputs[0]);
         let xs = site.size.rows_of(&inputs[0].f_detach()?)?.f_contiguous()?;
-        let rows = norm::Rows::new(f32_slice(&xs).unwrap_or_default(), pool.channels);
+        let rows = Rows::new(f32_slice(&xs).unwrap_or_default(), pool.channels);
         let statistics = match self.train {
             true => {
                 let moments = norm::moments(site.machine(), rows, site.rows(), pool.channels);
-                (Tensor::from_slice(&moments.mean), Tensor::from_slice(&moments.var))
+                (Tensor::from_slice(&single(&moments.mean)), Tensor::from_slice(&single(&moments.var)))
             }
             false => self.norm.running()?,
         };
@@ -49,7 +49,7 @@ impl Function for StemEnd {
         let (h, w) = pool.output();
         let small = Size { h: h as i64, w: w as i64, ..site.size };
         let mut output = Buffer::new(&[small.rows(), pool.channels as i64])?;
-        let to = norm::RowsMut::new(output.as_mut_slice(), pool.channels);
+        let to = RowsMut::new(output.as_mut_slice(), pool.channels);
         let affine = Affine { scale: &vectors.scale, shift: &vectors.shift };
         norm::max_pool(site.machine(), pool, affine, rows, to);
         if self.train {
@@ -67,7 +67,7 @@ impl Function for StemEnd {
         let norm = NormVectors::from_tensors(&ctx.saved(1)?, &ctx.saved(2)?, &statistics, self.norm.eps);
         let xs = site.size.rows_of(&xs)?.f_contiguous()?;
         let dy = dy.f_permute([0, 2, 3, 1])?.f_contiguous()?;
-        let rows = |tensor| norm::Rows::new(f32_slice(tensor).unwrap_or_default(), pool.channels);
+        let rows = |tensor| Rows::new(f32_slice(tensor).unwrap_or_default(), pool.channels);
         let mut dx = Buffer::new(&[site.size.rows(), pool.channels as i64])?;
         let (dgamma, dbeta) = norm::max_pool_backward(
             site.machine(),
@@ -76,22 +76,21 @@ impl Function for StemEnd {
             &norm.mean,
             rows(&xs),
             rows(&dy),
-            norm::RowsMut::new(dx.as_mut_slice(), pool.channels),
+            RowsMut::new(dx.as_mut_slice(), pool.channels),
         );
         let dgamma: Vec<f64> =
             dgamma.iter().zip(&norm.invstd).map(|(sum, invstd)| sum * f64::from(*invstd)).collect();
-        let single =
-            |sums: &[f64]| Tensor::from_slice(&sums.iter().map(|sum| *sum as f32).collect::<Vec<f32>>());
-        let wanted = |at: usize, gradient: Tensor| ctx.needs_input_grad(at).then_some(gradient);
+        let wanted =
+            |at: usize, sums: &[f64]| ctx.needs_input_grad(at).then(|| Tensor::from_slice(&single(sums)));
         let mut input = None;
         if ctx.needs_input_grad(0) {
             let Terms { scale, mean, slope, offset } =
                 fast::second_stage(&norm, &dgamma, &dbeta, site.rows(), self.train);
             let terms = Gradient { scale: &scale, mean: &mean, slope: &slope, offset: &offset };
-            let to = norm::RowsMut::new(dx.as_mut_slice(), pool.channels);
+            let to = RowsMut::new(dx.as_mut_slice(), pool.channels);
             norm::gradient_in_place(site.machine(), terms, rows(&xs), to, site.rows(), pool.channels);
             input = Some(site.size.image(&dx.into_tensor())?);
         }
-        Ok(vec![input, wanted(1, single(&dgamma)), wanted(2, single(&dbeta))])
+        Ok(vec![input, wanted(1, &dgamma), wanted(2, &dbeta)])
     }
 }

@@ -1,7 +1,7 @@
 //! A prepared network's parts: numbers in the order in which the kernels read them, and nothing of libtorch's.
 
-use crate::kernels::conv3x3::{self, Algorithm, Machine, Pass, Pictures};
-use crate::kernels::{conv1x1, norm, padded, spread, stem, Aligned, Level};
+use crate::kernels::conv3x3::{self, Algorithm, Pass, Pictures};
+use crate::kernels::{self, conv1x1, padded, spread, stem, Aligned, Level, Machine};
 use std::sync::OnceLock;
 
 /// Everything.
@@ -97,16 +97,9 @@ impl Affine {
         Affine { scale: aligned(scale), shift: aligned(shift) }
     }
 
-    pub fn for_conv1(&self) -> conv1x1::Affine<'_> {
-        conv1x1::Affine { scale: &self.scale, shift: &self.shift }
-    }
-
-    pub fn for_conv3(&self) -> conv3x3::Norm<'_> {
-        conv3x3::Norm { scale: &self.scale, shift: &self.shift }
-    }
-
-    pub fn for_norm(&self) -> norm::Affine<'_> {
-        norm::Affine { scale: &self.scale, shift: &self.shift }
+    /// As the kernels take it.
+    pub fn get(&self) -> kernels::Affine<'_> {
+        kernels::Affine { scale: &self.scale, shift: &self.shift }
     }
 }
 

@@ -6,9 +6,9 @@
 
 use super::parts::{Block, Layer, Network, StemPool, Transition};
 use super::workspace::Workspace;
-use crate::kernels::conv3x3::{self, Machine, Pictures};
+use crate::kernels::conv3x3::{self, Pictures};
 use crate::kernels::norm::{self, MaxPool, Pool};
-use crate::kernels::{conv1x1, padded, stem, Threads};
+use crate::kernels::{conv1x1, padded, stem, Machine, Rows, RowsMut, Threads};
 use crate::model::clock::Clock;
 
 /// What the time went to, and in which block (from 1; the stem is 0).
@@ -124,8 +124,8 @@ impl Pass<'_> {
         let features = &mut features[0];
         if stem.others.is_empty() {
             let pool = stem.pool == StemPool::Max;
-            let output = stem::Output { data: features, ld, relu: stem.relu, pool };
-            stem::convolve(on.threads, scratch, input, &stem.first, output);
+            let output = stem::Output { to: RowsMut::new(features, ld), relu: stem.relu, pool };
+            stem::convolve(on, scratch, input, &stem.first, output);
             self.clock.lap(("stem", 0));
             return;
         }
@@ -134,15 +134,15 @@ impl Pass<'_> {
         let mut channels = stem.first.outputs();
         let mut ld_map = padded(channels);
         let data = map.take(pictures.rows() * ld_map);
-        let output = stem::Output { data, ld: ld_map, relu: stem.relu, pool: false };
-        stem::convolve(on.threads, scratch, input, &stem.first, output);
+        let output = stem::Output { to: RowsMut::new(data, ld_map), relu: stem.relu, pool: false };
+        stem::convolve(on, scratch, input, &stem.first, output);
         let mut affine: Option<&super::parts::Affine> = None;
         for (conv, norm) in &stem.others {
-            let rows = conv3x3::Rows { data: map, ld: ld_map, channels };
-            let input = conv3x3::Input { rows, norm: affine.map(|norm| norm.for_conv3()) };
+            let rows = Rows::new(map, ld_map);
+            let input = conv3x3::Input { rows, norm: affine.map(|norm| norm.get()) };
             (channels, ld_map) = (conv.outputs, padded(conv.outputs));
             let data = other.take(pictures.rows() * ld_map);
-            let output = conv3x3::Output { data, ld: ld_map, at: 0, moments: None };
+            let output = conv3x3::Output { to: RowsMut::new(data, ld_map), at: 0, moments: None };
             conv3x3::forward(on, conv3, pictures, input, conv.packed(on, pictures), output);
             std::mem::swap(map, other);
             affine = Some(norm);
@@ -150,16 +150,15 @@ impl Pass<'_> {
         let Some(affine) = affine else { return };
         match stem.pool {
             StemPool::MaxBlur => {
-                let (scale, shift) = (&affine.scale, &affine.shift);
-                let of = stem::MaxBlur { count: input.count, height, width, channels, scale, shift };
-                let between = other.take(pictures.rows() * ld_map);
-                stem::max_blur(on.level, on.threads, of, map, between, features, ld);
+                let of = stem::MaxBlur { count: input.count, height, width, channels, norm: affine.get() };
+                let between = RowsMut::new(other.take(pictures.rows() * ld_map), ld_map);
+                stem::max_blur(on, of, Rows::new(map, ld_map), between, RowsMut::new(features, ld));
             }
             StemPool::Max | StemPool::Nothing => {
                 let pool = MaxPool { n: input.count, h: height, w: width, channels };
-                let rows = norm::Rows::new(map, ld_map);
+                let rows = Rows::new(map, ld_map);
                 let to = &mut features[..input.count * stage.pixels() * ld];
-                norm::max_pool(on, pool, affine.for_norm(), rows, norm::RowsMut::new(to, ld));
+                norm::max_pool(on, pool, affine.get(), rows, RowsMut::new(to, ld));
             }
         }
         self.clock.lap(("stem", 0));
@@ -188,28 +187,28 @@ impl Pass<'_> {
                 let width = padded(bottleneck.weight.outputs());
                 let of = conv1x1::Forward {
                     rows,
-                    x: conv1x1::Rows { data: features, stride: ld },
-                    norm: Some(layer.norm.for_conv1()),
+                    x: Rows::new(features, ld),
+                    norm: Some(layer.norm.get()),
                     weight: &bottleneck.weight,
                     bias: Some(&bottleneck.bias),
                     relu: true,
                 };
                 let data = between.take(rows * width);
-                let to = conv1x1::RowsMut { data, stride: width };
-                conv1x1::forward(on.threads, conv1, &of, to, None);
+                let to = RowsMut::new(data, width);
+                conv1x1::forward(on, conv1, &of, to, None);
                 self.clock.lap(("conv1", index + 1));
-                let rows = conv3x3::Rows { data: between, ld: width, channels: layer.conv.inputs };
+                let rows = Rows::new(between, width);
                 let input = conv3x3::Input { rows, norm: None };
-                let output = conv3x3::Output { data: features, ld, at: channels, moments: None };
+                let to = RowsMut::new(features, ld);
+                let output = conv3x3::Output { to, at: channels, moments: None };
                 conv3x3::forward(on, conv3, pictures, input, weight, output);
             }
             // Reads and writes the features: by way of a buffer.
             None => {
                 let (growth, width) = (layer.conv.outputs, padded(layer.conv.outputs));
-                let input = conv3x3::Rows { data: features, ld, channels };
-                let input = conv3x3::Input { rows: input, norm: Some(layer.norm.for_conv3()) };
+                let input = conv3x3::Input { rows: Rows::new(features, ld), norm: Some(layer.norm.get()) };
                 let data = columns.take(rows * width);
-                let output = conv3x3::Output { data, ld: width, at: 0, moments: None };
+                let output = conv3x3::Output { to: RowsMut::new(data, width), at: 0, moments: None };
                 conv3x3::forward(on, conv3, pictures, input, weight, output);
                 let end = padded(channels + growth);
                 for (to, from) in features.chunks_exact_mut(ld).zip(columns.chunks_exact(width)) {
@@ -232,18 +231,18 @@ impl Pass<'_> {
         let (before, after) = features.split_at_mut(index + 1);
         let width = padded(channels);
         let pooled = pooled.take(pool.windows() * width);
-        let from = norm::Rows::new(&before[index], block.stride());
-        norm::pool(on, pool, norm.for_norm(), from, norm::RowsMut::new(pooled, width));
+        let from = Rows::new(&before[index], block.stride());
+        norm::pool(on, pool, norm.get(), from, RowsMut::new(pooled, width));
         let of = conv1x1::Forward {
             rows: pool.windows(),
-            x: conv1x1::Rows { data: pooled, stride: width },
+            x: Rows::new(pooled, width),
             norm: None,
             weight,
             bias: None,
             relu: false,
         };
         let data = &mut after[0][filled * stage_after.pixels() * ld..];
-        conv1x1::forward(on.threads, conv1, &of, conv1x1::RowsMut { data, stride: ld }, None);
+        conv1x1::forward(on, conv1, &of, RowsMut::new(data, ld), None);
         self.clock.lap(("transition", index + 1));
     }
 
@@ -257,8 +256,8 @@ impl Pass<'_> {
         let pool = Pool { n: count, h, w, window: (h, w), relu: true, channels };
         let Workspace { conv1, features, pooled, logits: padded_logits, .. } = &mut *self.work;
         let pooled = pooled.take(count * width);
-        let from = norm::Rows::new(&features[last], block.stride());
-        norm::pool(on, pool, network.norm.for_norm(), from, norm::RowsMut::new(pooled, width));
+        let from = Rows::new(&features[last], block.stride());
+        norm::pool(on, pool, network.norm.get(), from, RowsMut::new(pooled, width));
         let (rows, ld, outputs) = match &network.classifier {
             None => (&*pooled, width, channels),
             Some(classifier) => {
@@ -267,13 +266,13 @@ impl Pass<'_> {
                 let data = padded_logits.take(count * stride);
                 let of = conv1x1::Forward {
                     rows: count,
-                    x: conv1x1::Rows { data: pooled, stride: width },
+                    x: Rows::new(pooled, width),
                     norm: None,
                     weight: &classifier.weight,
                     bias: Some(&classifier.bias),
                     relu: false,
                 };
-                conv1x1::forward(on.threads, conv1, &of, conv1x1::RowsMut { data, stride }, None);
+                conv1x1::forward(on, conv1, &of, RowsMut::new(data, stride), None);
                 (&**padded_logits, stride, outputs)
             }
         };

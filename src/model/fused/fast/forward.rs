@@ -1,12 +1,12 @@
 //! Forward.
 
 use super::scratch::Scratch;
-use super::vectors::{numbers, NormVectors};
+use super::vectors::{numbers, single, NormVectors};
 use super::{contiguous, Site};
-use crate::autograd::{f32_slice, Buffer, LibtorchThreads};
+use crate::autograd::{f32_slice, Buffer};
 use crate::kernels::conv3x3::{self, Algorithm, Pass};
-use crate::kernels::norm::{self, Affine, Pool};
-use crate::kernels::{self, conv1x1, padded};
+use crate::kernels::norm::{self, Pool};
+use crate::kernels::{self, conv1x1, padded, Affine, Moments, Rows, RowsMut};
 use crate::model::fused::kept::{output_size, Kept};
 use crate::model::fused::plan::{LayerParameters, Plan, Tail};
 use tch::{Kind, TchError, Tensor};
@@ -34,8 +34,8 @@ pub(in crate::model::fused) fn forward(
     let xs = site.size.rows_of(&inputs[0].f_detach()?)?.f_contiguous()?;
     let first = xs.size()[1] as usize;
     {
-        let from = norm::Rows::new(f32_slice(&xs).unwrap_or_default(), first);
-        let to = norm::RowsMut::new(features.as_mut_slice(), ld);
+        let from = Rows::new(f32_slice(&xs).unwrap_or_default(), first);
+        let to = RowsMut::new(features.as_mut_slice(), ld);
         shared.put(0, &norm::copy_moments(site.machine(), from, to, rows, first));
     }
     drop(xs);
@@ -88,9 +88,9 @@ impl Statistics {
         Statistics { mean: vec![0.0; channels], var: vec![0.0; channels] }
     }
 
-    fn put(&mut self, from: usize, moments: &norm::Moments) {
-        self.mean[from..from + moments.mean.len()].copy_from_slice(&moments.mean);
-        self.var[from..from + moments.var.len()].copy_from_slice(&moments.var);
+    fn put(&mut self, from: usize, moments: &Moments) {
+        self.mean[from..from + moments.mean.len()].copy_from_slice(&single(&moments.mean));
+        self.var[from..from + moments.var.len()].copy_from_slice(&single(&moments.var));
     }
 }
 
@@ -145,14 +145,14 @@ impl Pass1<'_> {
             self.masks.push(mask);
             moments = norm::moments(
                 self.site.machine(),
-                norm::Rows::new(y1.as_slice(), padded(width)),
+                Rows::new(y1.as_slice(), padded(width)),
                 self.site.rows(),
                 width,
             );
         }
         let state = &plan.norms[plan.norm2(index)];
         let statistics = match plan.train {
-            true => (Tensor::from_slice(&moments.mean), Tensor::from_slice(&moments.var)),
+            true => (Tensor::from_slice(&single(&moments.mean)), Tensor::from_slice(&single(&moments.var))),
             false => state.running()?,
         };
         let norm2 = NormVectors::from_tensors(second.gamma2, second.beta2, &statistics, state.eps);
@@ -172,38 +172,26 @@ impl Pass1<'_> {
         layer: &LayerParameters,
         norm1: &NormVectors,
         width: usize,
-    ) -> Result<(Buffer, norm::Moments), TchError> {
+    ) -> Result<(Buffer, Moments), TchError> {
         let (rows, ldy) = (self.site.rows(), padded(width));
         let mut y1 = Buffer::new(&[rows as i64, ldy as i64])?;
         let weight = contiguous(layer.conv1)?;
         let scratch = &mut *self.scratch;
-        scratch.packed1.pack(&LibtorchThreads, &numbers(&weight), width, layer.gamma1.numel());
-        let (mut sum, mut squares) = (vec![0.0; width], vec![0.0; width]);
+        scratch.packed1.pack(self.site.machine(), &numbers(&weight), width, layer.gamma1.numel());
+        let mut moments = Moments::default();
         let of = conv1x1::Forward {
             rows,
-            x: conv1x1::Rows { data: self.features.as_slice(), stride: self.ld },
-            norm: Some(conv1x1::Affine { scale: &norm1.scale, shift: &norm1.shift }),
+            x: Rows::new(self.features.as_slice(), self.ld),
+            norm: Some(Affine { scale: &norm1.scale, shift: &norm1.shift }),
             weight: &scratch.packed1,
             bias: None,
             relu: false,
         };
-        let to = conv1x1::RowsMut { data: y1.as_mut_slice(), stride: ldy };
-        let moments = self.plan.train.then_some(conv1x1::Moments { sum: &mut sum, squares: &mut squares });
-        conv1x1::forward(&LibtorchThreads, &mut scratch.conv1, &of, to, moments);
+        let to = RowsMut::new(y1.as_mut_slice(), ldy);
+        let wanted = self.plan.train.then_some(&mut moments);
+        conv1x1::forward(self.site.machine(), &mut scratch.conv1, &of, to, wanted);
         scratch.clock.lap("conv1 forward");
-        let count = rows as f64;
-        let mean: Vec<f64> = sum.iter().map(|sum| sum / count).collect();
-        let var = squares.iter().zip(&mean).map(|(square, mean)| {
-            let var = square / count - mean * mean;
-            // Not max(0): a NaN must stay one.
-            if var < 0.0 {
-                0.0
-            } else {
-                var as f32
-            }
-        });
-        let var = var.collect();
-        Ok((y1, norm::Moments { mean: mean.iter().map(|mean| *mean as f32).collect(), var }))
+        Ok((y1, moments))
     }
 
     /// The 3×3 convolution from `from` (or the features) to `count` new columns of the features at `at`.
@@ -220,35 +208,26 @@ impl Pass1<'_> {
         let weight = contiguous(weight)?;
         let algorithm = Algorithm::fastest(Pass::Forward, site.pictures(), inputs, count);
         scratch.packed3.forward(site.machine(), algorithm, &numbers(&weight), count, inputs);
-        let normed = Some(conv3x3::Norm { scale: &norm.scale, shift: &norm.shift });
-        let (mut mean, mut variance) = (vec![0.0; count], vec![0.0; count]);
-        let moments = conv3x3::Moments { mean: &mut mean, variance: &mut variance };
-        let moments = self.plan.train.then_some(moments);
-        let convolve =
-            |scratch: &mut Scratch, data: &[f32], ld_in: usize, to: &mut [f32], ld: usize, at: usize| {
-                let input = conv3x3::Input {
-                    rows: conv3x3::Rows { data, ld: ld_in, channels: inputs },
-                    norm: normed,
-                };
-                let output = conv3x3::Output { data: to, ld, at, moments };
-                conv3x3::forward(
-                    site.machine(),
-                    &mut scratch.conv3,
-                    site.pictures(),
-                    input,
-                    &scratch.packed3,
-                    output,
-                );
-            };
+        let norm = Some(Affine { scale: &norm.scale, shift: &norm.shift });
+        let mut moments = Moments::default();
+        let wanted = self.plan.train.then_some(&mut moments);
+        let convolve = |scratch: &mut Scratch, rows: Rows, to: RowsMut, at: usize| {
+            let input = conv3x3::Input { rows, norm };
+            let output = conv3x3::Output { to, at, moments: wanted };
+            let (on, pictures) = (site.machine(), site.pictures());
+            conv3x3::forward(on, &mut scratch.conv3, pictures, input, &scratch.packed3, output);
+        };
         match from {
             Some((y1, width)) => {
-                convolve(scratch, y1.as_slice(), padded(width), self.features.as_mut_slice(), ld, at);
+                let to = RowsMut::new(self.features.as_mut_slice(), ld);
+                convolve(scratch, Rows::new(y1.as_slice(), padded(width)), to, at);
             }
             // Reads and writes the features: by way of a buffer of its own.
             None => {
                 let stride = padded(count);
                 let mut columns = Buffer::new(&[site.rows() as i64, stride as i64])?;
-                convolve(scratch, self.features.as_slice(), ld, columns.as_mut_slice(), stride, 0);
+                let to = RowsMut::new(columns.as_mut_slice(), stride);
+                convolve(scratch, Rows::new(self.features.as_slice(), ld), to, 0);
                 let columns = columns.into_tensor();
                 self.features.with_tensor(|features| {
                     let end = padded(at + count).min(ld) - at;
@@ -258,13 +237,7 @@ impl Pass1<'_> {
                 })?;
             }
         }
-        self.shared.put(
-            at,
-            &norm::Moments {
-                mean: mean.iter().map(|x| *x as f32).collect(),
-                var: variance.iter().map(|x| *x as f32).collect(),
-            },
-        );
+        self.shared.put(at, &moments);
         Ok(())
     }
 
@@ -278,7 +251,7 @@ impl Pass1<'_> {
             .features
             .with_tensor(|features| dropout(&mut features.f_narrow(1, at as i64, count as i64)?, rate))?;
         self.masks.push(mask);
-        let columns = norm::Rows::new(&self.features.as_slice()[at..], self.ld);
+        let columns = Rows::new(&self.features.as_slice()[at..], self.ld);
         self.shared.put(at, &norm::moments(self.site.machine(), columns, self.site.rows(), count));
         Ok(())
     }
@@ -286,12 +259,12 @@ impl Pass1<'_> {
     fn tail(&mut self, norm: &NormVectors, conv: Option<&Tensor>) -> Result<Tensor, TchError> {
         let (site, channels) = (self.site, self.shared.mean.len());
         let affine = Affine { scale: &norm.scale, shift: &norm.shift };
-        let xs = norm::Rows::new(self.features.as_slice(), self.ld);
+        let xs = Rows::new(self.features.as_slice(), self.ld);
         let pool = tail_pool(self.plan.tail, site, channels);
         let windows = pool.windows();
         let Some(conv) = conv else {
             let mut output = Buffer::new(&[windows as i64, channels as i64])?;
-            norm::pool(site.machine(), pool, affine, xs, norm::RowsMut::new(output.as_mut_slice(), channels));
+            norm::pool(site.machine(), pool, affine, xs, RowsMut::new(output.as_mut_slice(), channels));
             let output = output.into_tensor();
             return match self.plan.tail {
                 Tail::Pool => Ok(output),
@@ -301,11 +274,11 @@ impl Pass1<'_> {
         let scratch = &mut *self.scratch;
         let (width, outputs) = (padded(channels), conv.size()[0] as usize);
         let pooled = scratch.pooled.take(windows * width);
-        norm::pool(site.machine(), pool, affine, xs, norm::RowsMut::new(pooled, width));
-        scratch.packed1.pack(&LibtorchThreads, &numbers(&contiguous(conv)?), outputs, channels);
+        norm::pool(site.machine(), pool, affine, xs, RowsMut::new(pooled, width));
+        scratch.packed1.pack(self.site.machine(), &numbers(&contiguous(conv)?), outputs, channels);
         let of = conv1x1::Forward {
             rows: windows,
-            x: conv1x1::Rows { data: pooled, stride: width },
+            x: Rows::new(pooled, width),
             norm: None,
             weight: &scratch.packed1,
             bias: None,
@@ -313,8 +286,8 @@ impl Pass1<'_> {
         };
         let stride = padded(outputs);
         let mut output = Buffer::new(&[windows as i64, stride as i64])?;
-        let to = conv1x1::RowsMut { data: output.as_mut_slice(), stride };
-        conv1x1::forward(&LibtorchThreads, &mut scratch.conv1, &of, to, None);
+        let to = RowsMut::new(output.as_mut_slice(), stride);
+        conv1x1::forward(site.machine(), &mut scratch.conv1, &of, to, None);
         let output = output.into_tensor().f_narrow(1, 0, outputs as i64)?.f_contiguous()?;
         output_size(Tail::Transition, site.size).image(&output)
     }

@@ -11,12 +11,12 @@ mod vectors;
 pub(super) use backward::backward;
 pub(super) use forward::forward;
 pub(super) use scratch::Scratch;
-pub(super) use vectors::{second_stage, NormVectors, Terms};
+pub(super) use vectors::{second_stage, single, NormVectors, Terms};
 
 use super::kept::Size;
 use crate::autograd::LibtorchThreads;
-use crate::kernels::conv3x3::{Machine, Pictures};
-use crate::kernels::{padded, Level};
+use crate::kernels::conv3x3::Pictures;
+use crate::kernels::{padded, Level, Machine};
 use std::borrow::Borrow;
 use tch::{Device, Kind, TchError, Tensor};
 

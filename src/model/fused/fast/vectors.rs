@@ -50,9 +50,14 @@ pub(super) fn numbers(tensor: &Tensor) -> std::borrow::Cow<'_, [f32]> {
     }
 }
 
+/// Sums as the numbers they are kept as.
+pub(in crate::model::fused) fn single(sums: &[f64]) -> Vec<f32> {
+    sums.iter().map(|sum| *sum as f32).collect()
+}
+
 /// The common second term of all norms that read a channel: Σ s·dβ and Σ s·invstd·dγ (s: γ·invstd), \[C\] each.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SecondTerm {
     beta: Vec<f64>,
     gamma: Vec<f64>,
 }
@@ -65,9 +70,9 @@ pub(in crate::model::fused) struct Terms {
     pub offset: Vec<f32>,
 }
 
-impl Shared {
+impl SecondTerm {
     pub fn new(channels: usize) -> Self {
-        Shared { beta: vec![0.0; channels], gamma: vec![0.0; channels] }
+        SecondTerm { beta: vec![0.0; channels], gamma: vec![0.0; channels] }
     }
 
     /// Takes in one norm's.

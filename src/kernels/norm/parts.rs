@@ -1,78 +1,7 @@
-//! Matrices in memory, and vectors at their ragged ends.
+//! Vectors at their rows' ragged ends, and sums from every thread.
 
 use crate::kernels::simd::Vector;
 use std::sync::{Mutex, PoisonError};
-
-/// Rows of `ld` f32 each, to read.
-#[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
-    /// Row after row.
-    pub data: &'a [f32],
-    /// From one row to the next.
-    pub ld: usize,
-}
-
-/// Rows of `ld` f32 each, to write.
-#[derive(Debug)]
-pub struct RowsMut<'a> {
-    /// Row after row.
-    pub data: &'a mut [f32],
-    /// From one row to the next.
-    pub ld: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// `data` as rows of `ld`.
-    pub fn new(data: &'a [f32], ld: usize) -> Self {
-        Rows { data, ld }
-    }
-
-    /// Panics unless there are `rows` rows of `channels`; the last may end with its channels.
-    pub(super) fn check_tail(&self, what: &str, rows: usize, channels: usize) {
-        let needed = if rows == 0 { 0 } else { (rows - 1) * self.ld + channels };
-        assert!(
-            self.ld >= channels && self.data.len() >= needed,
-            "{what}: {} numbers for {rows} rows of {channels} channels, {} apart",
-            self.data.len(),
-            self.ld
-        );
-    }
-
-    /// Panics unless there are `rows` whole rows of at least `channels`.
-    pub(super) fn check(&self, what: &str, rows: usize, channels: usize) {
-        assert!(self.ld >= channels, "{what}: rows of {} for {channels} channels", self.ld);
-        assert!(
-            self.data.len() >= rows * self.ld,
-            "{what}: {} numbers for {rows} rows of {}",
-            self.data.len(),
-            self.ld
-        );
-    }
-}
-
-impl<'a> RowsMut<'a> {
-    /// `data` as rows of `ld`.
-    pub fn new(data: &'a mut [f32], ld: usize) -> Self {
-        RowsMut { data, ld }
-    }
-
-    /// The same, to read.
-    pub(super) fn as_rows(&self) -> Rows<'_> {
-        Rows { data: self.data, ld: self.ld }
-    }
-
-    /// Cuts the rows at the given row numbers (rising, the first 0), each piece behind a lock of its own, for one thread.
-    pub(super) fn split(self, cuts: impl Iterator<Item = usize>) -> Vec<Mutex<&'a mut [f32]>> {
-        let (ld, mut rest, mut at) = (self.ld, self.data, 0);
-        let mut pieces = Vec::new();
-        for cut in cuts.skip(1) {
-            let (piece, after) = std::mem::take(&mut rest).split_at_mut((cut - at) * ld);
-            pieces.push(Mutex::new(piece));
-            (rest, at) = (after, cut);
-        }
-        pieces
-    }
-}
 
 /// What a lock protects, whatever happened to others.
 pub(super) fn locked<T, R>(of: &Mutex<T>, body: impl FnOnce(&mut T) -> R) -> R {
