@@ -31,7 +31,8 @@ const BINOMIAL: [f32; 3] = [0.25, 0.5, 0.25];
 /// # Panics
 /// Where a slice is too short, or the pictures are smaller than 2×2.
 pub fn max_blur(on: Machine, of: MaxBlur, xs: Rows, between: RowsMut, to: RowsMut) {
-    let (rows, lines, across) = (of.count * of.height * of.width, of.height.div_ceil(2), of.width.div_ceil(2));
+    let (rows, lines, across) =
+        (of.count * of.height * of.width, of.height.div_ceil(2), of.width.div_ceil(2));
     assert!(of.height > 1 && of.width > 1, "max_blur: {of:?}");
     of.norm.check(of.channels);
     xs.check_padded("max_blur's input", rows, of.channels);

@@ -139,13 +139,8 @@ fn the_convolution_is_the_sum_over_its_window_whatever_the_size() {
                 let input = Input { data: &xs, count, height, width };
                 // Twice: what the first call leaves in the scratch must not reach the second.
                 for _ in 0..2 {
-                    convolve(
-                        threads,
-                        &mut scratch,
-                        input,
-                        &packed,
-                        Output { data: &mut data, ld, relu, pool },
-                    );
+                    let to = RowsMut::new(&mut data, ld);
+                    convolve(on, &mut scratch, input, &packed, Output { to, relu, pool });
                 }
                 for (row, want) in data.chunks(ld).zip(want.chunks(outputs)) {
                     for (got, (want, magnitude)) in row.iter().zip(want) {
@@ -213,7 +208,8 @@ fn the_blur_is_the_binomial_mean_of_the_largest_with_mirrored_borders() {
         machines(|on, name| {
             let ld = padded(channels) + 16;
             let (mut between, mut to) = (vec![0.0; rows * ld_in], vec![9.0; count * lines * across * ld]);
-            let of = MaxBlur { count, height, width, channels, norm: Affine { scale: &scale, shift: &shift } };
+            let of =
+                MaxBlur { count, height, width, channels, norm: Affine { scale: &scale, shift: &shift } };
             let between = RowsMut::new(&mut between, ld_in);
             max_blur(on, of, Rows::new(&xs, ld_in), between, RowsMut::new(&mut to, ld));
             for (at, row) in to.chunks(ld).enumerate() {

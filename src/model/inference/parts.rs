@@ -103,6 +103,21 @@ impl Affine {
     }
 }
 
+impl Network {
+    /// Numbers a picture: the classes, or the pooled features.
+    pub fn outputs(&self) -> usize {
+        let features = || self.blocks.last().map_or(0, |block| block.channels);
+        self.classifier.as_ref().map_or_else(features, |classifier| classifier.weight.outputs())
+    }
+}
+
+impl Stem {
+    /// Channels that come out.
+    pub fn outputs(&self) -> usize {
+        self.others.last().map_or(self.first.outputs(), |(conv, _)| conv.outputs)
+    }
+}
+
 impl Block {
     /// From one row of its features to the next.
     pub fn stride(&self) -> usize {
@@ -113,11 +128,6 @@ impl Block {
     pub fn bottleneck(&self) -> usize {
         let widths = self.layers.iter().filter_map(|layer| layer.bottleneck.as_ref());
         widths.map(|bottleneck| bottleneck.weight.outputs()).max().unwrap_or(0)
-    }
-
-    /// The widest layer.
-    pub fn growth(&self) -> usize {
-        self.layers.iter().map(|layer| layer.conv.outputs).max().unwrap_or(0)
     }
 }
 

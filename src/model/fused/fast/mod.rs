@@ -16,7 +16,7 @@ pub(super) use vectors::{second_stage, single, NormVectors, Terms};
 use super::kept::Size;
 use crate::autograd::LibtorchThreads;
 use crate::kernels::conv3x3::Pictures;
-use crate::kernels::{padded, Level, Machine};
+use crate::kernels::{Level, Machine};
 use std::borrow::Borrow;
 use tch::{Device, Kind, TchError, Tensor};
 
