@@ -51,7 +51,10 @@ impl Fingerprint {
     }
 
     fn norm(&mut self, norm: &BatchNorm2d) {
-        for tensor in [&norm.weight, &norm.bias, &norm.running_mean, &norm.running_var] {
+        // libtorch's batch norm moves the running statistics without raising their versions; the counter of passes that it
+        // moves with them has one.
+        let counter = &norm.num_batches_tracked;
+        for tensor in [&norm.weight, &norm.bias, &norm.running_mean, &norm.running_var, counter] {
             self.tensor(tensor);
         }
         self.0.push(norm.eps.to_bits());
