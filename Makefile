@@ -6,7 +6,7 @@ CARGO := cargo
 IMAGES := examples/images
 SOAK = $(LIBTORCH_SH) $(CARGO) run --release --quiet --example soak -- --network small
 
-.PHONY: demo build test test-jpeg check bench bench-training soak help
+.PHONY: demo build test test-jpeg check bench bench-training soak memcheck help
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo 'make check   what CI checks: format, lints, tests, documentation'
 	@echo 'make bench   against PyTorch: forward passes, loading, whole processes (ROUNDS=N, default each its own)'
 	@echo 'make bench-training  a training step of densenet121 against torchvision: time and memory'
+	@echo 'make memcheck  the kernels under AddressSanitizer, the C++ under valgrind'
 	@echo 'make soak    10,000 classifications of ever other sizes, three times, watching memory (ten minutes)'
 
 demo:
@@ -31,12 +32,12 @@ build:
 test:
 	$(LIBTORCH_SH) --oracle $(CARGO) test --release
 
-# The tests come last: their result lines end the output.
+# Documentation without a libtorch, as docs.rs has it. The tests come last: their result lines end the output.
 check:
 	$(CARGO) fmt --check
 	$(LIBTORCH_SH) $(CARGO) clippy --release --all-targets -- -D warnings
 	$(LIBTORCH_SH) $(CARGO) clippy --release --lib --no-default-features -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(LIBTORCH_SH) $(CARGO) doc --release --no-deps
+	RUSTDOCFLAGS='-D warnings' env -u LIBTORCH -u LIBTORCH_USE_PYTORCH $(CARGO) doc --release --no-deps --features doc-only
 	$(MAKE) --no-print-directory test
 
 # Pictures and parity once more with the optional decoder, which is compiled for it.
@@ -57,3 +58,7 @@ soak:
 	MALLOC_MMAP_THRESHOLD_=65536 $(SOAK) --max-growth 1
 	$(SOAK)
 	$(SOAK) --keep-freed-memory
+
+# Four minutes, half of them to compile and run the kernels' tests.
+memcheck:
+	scripts/memcheck.sh

@@ -71,7 +71,7 @@ fn compile_shim(lib: &Path) {
         // A registry's copy must compile on whatever compiler comes next.
         .warnings_into_errors(Path::new(".git").exists())
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        .file(Path::new(FOLDER).join("shim.cpp"));
+        .files(["shim.cpp", "updates.cpp"].map(|file| Path::new(FOLDER).join(file)));
     // System headers, so that warnings are about our own code; a compiler has /usr/include already, and its order matters.
     for folder in [include.clone(), include.join("torch/csrc/api/include")] {
         if folder != Path::new("/usr/include") {

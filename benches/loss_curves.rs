@@ -16,11 +16,11 @@ use clap::Parser;
 use densenet::autograd::backward;
 use densenet::data::{Idx, Loader, LoaderOptions};
 use densenet::model::{Cifar, Memory};
+use densenet::report::{line_chart, Chart, Line};
 use densenet::tch::nn::{self, OptimizerConfig};
 use densenet::tch::{self, Device};
 use densenet::transforms::ImageClassification;
 use densenet::{runtime, DenseNet, DenseNetConfig};
-use peer::plot::{self, Line, Plot};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -169,10 +169,11 @@ fn draw(args: &Args, curves: &[Vec<Vec<f64>>; 3], path: PathBuf) -> Result<()> {
         for (seed, curve) in curves.iter().enumerate() {
             let points =
                 curve.iter().enumerate().map(|(i, loss)| (((i + 1) * WINDOW) as f64, *loss)).collect();
-            lines.push(Line { name: format!("{name}, seed {seed}"), points });
+            lines.push(Line::new(format!("{name}, seed {seed}"), points));
         }
     }
     let x_label = format!("step (batch {}, DenseNet-BC-{}-12, Fashion-MNIST)", args.batch_size, args.depth);
     let title = "Training loss, mean over 20 steps";
-    plot::write(&path, &Plot { title, x_label: &x_label, y_label: "cross entropy", lines: &lines })
+    let chart = Chart { title, x_label: &x_label, y_label: "cross entropy", from_zero: true, lines: &lines };
+    std::fs::write(&path, line_chart(&chart)).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -132,6 +132,74 @@ def load(arch, path, into):
     return {"seconds": end - start, "torch_load_seconds": loaded - start}
 
 
+# --- the loader ---
+
+loader = None
+
+
+@command
+def photographs(source, folder, count):
+    """A folder with one class: photographs of `source` (scikit-image's; made up where it is null), about 500×375, quality 90."""
+    import random
+
+    import torch
+    import torchvision
+    from PIL import Image, ImageOps
+
+    draw = random.Random(0)
+    names = ["astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg"]
+    os.makedirs(os.path.join(folder, "photographs"))
+    for index in range(count):
+        path = os.path.join(folder, "photographs", f"{index:05}.jpg")
+        if source is None:
+            photograph(path, 500, 375)
+            continue
+        picture = Image.open(os.path.join(source, names[index % len(names)])).convert("RGB")
+        width = draw.randint(430, 570)
+        size = (width, round(width * draw.uniform(0.66, 0.8)))
+        picture = ImageOps.fit(picture if index % 2 else ImageOps.mirror(picture), size)
+        picture.save(path, quality=90)
+    return f"torch {torch.__version__}, torchvision {torchvision.__version__}, Pillow {Image.__version__}"
+
+
+@command
+def prepare_loader(folder, recipe, workers, batch_size):
+    global loader
+    import torch
+    import torchvision
+    from torchvision import transforms
+    from torchvision.transforms._presets import ImageClassification
+
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    if recipe == "none":
+        transform = ImageClassification(crop_size=224)
+    else:
+        # references/classification/presets.py, ClassificationPresetTrain on PIL images
+        transform = transforms.Compose(
+            [
+                transforms.RandomResizedCrop(224),
+                transforms.RandomHorizontalFlip(),
+                transforms.PILToTensor(),
+                transforms.ConvertImageDtype(torch.float),
+                transforms.Normalize(mean, std),
+            ]
+        )
+    dataset = torchvision.datasets.ImageFolder(folder, transform)
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )
+    return None
+
+
+@command
+def load_epoch():
+    start = time.perf_counter()
+    pictures = sum(len(images) for images, _ in loader)
+    seconds = time.perf_counter() - start
+    assert pictures == len(loader.dataset)
+    return {"seconds": seconds}
+
+
 # --- whole processes ---
 
 

@@ -13,7 +13,7 @@ mod peer;
 
 use anyhow::{bail, Context, Result};
 use clap::Parser;
-use peer::plot::{self, Line, Plot};
+use densenet::report::{line_chart, Chart, Line};
 use peer::table::{self, Row};
 use peer::{number, threads};
 use serde_json::{json, Map, Value};
@@ -184,7 +184,7 @@ fn plots(folder: &Path, threads: usize) -> Result<()> {
         &depths,
         |who, depth| measure(who, &format!("densenet-bc-{depth}-12"), BATCH, 1, threads),
     )?;
-    let batches = [1, 2, 4, 8, 12, 16, 24, 32];
+    let batches = [1, 2, 4, 8, 16];
     draw(
         folder,
         "memory_against_batch_size.svg",
@@ -212,8 +212,10 @@ fn draw(
             eprintln!("{name}, {x}: {megabytes:.1} MB");
             points.push((x as f64, megabytes));
         }
-        lines.push(Line { name: name.to_string(), points });
+        lines.push(Line::new(name, points));
     }
-    let plot = Plot { title: "Kept between forward and backward", x_label, y_label: "MB", lines: &lines };
-    plot::write(&folder.join(file), &plot)
+    let title = "Kept between forward and backward";
+    let path = folder.join(file);
+    let chart = Chart { title, x_label, y_label: "MB", from_zero: true, lines: &lines };
+    std::fs::write(&path, line_chart(&chart)).with_context(|| format!("cannot write {}", path.display()))
 }

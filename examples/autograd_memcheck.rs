@@ -1,4 +1,5 @@
-//! Every way through the C++ of `autograd`, once: for a memory checker (`scripts/memcheck.sh`).
+//! Every way through the C++ of `autograd` once, and the fused networks on kernels of every instruction set: for a memory
+//! checker (`scripts/memcheck.sh`).
 //!
 //! Prints `ok` at its end. Small tensors, since valgrind runs it many times slower.
 
@@ -7,7 +8,8 @@ use densenet::autograd::{
     run_backward, with_cpu_autocast, AutogradError, BatchNorm, BoxError, Context, Convolution, Function,
     Options,
 };
-use densenet::model::{Init, Memory};
+use densenet::kernels::Level;
+use densenet::model::{Init, Kernels, Memory};
 use densenet::tch::{nn, no_grad, Device, Kind, Tensor};
 use densenet::{DenseNet, DenseNetConfig};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -195,10 +197,44 @@ fn network() -> Result<(), BoxError> {
     Ok(())
 }
 
+/// The fused networks lend kernels libtorch's memory: at sizes and widths that are multiples of nothing.
+fn fused() -> Result<(), BoxError> {
+    let levels = Level::available().into_iter().map(Kernels::At);
+    for kernels in levels.chain([Kernels::Aten]) {
+        for (memory, bn_size, drop_rate) in [
+            (Memory::Fused, Some(5), 0.0),
+            (Memory::Minimal, Some(5), 0.0),
+            (Memory::Minimal, Some(3), 0.2),
+            (Memory::Fused, None, 0.2),
+        ] {
+            let config = DenseNetConfig {
+                growth_rate: 3,
+                block_config: vec![2, 1],
+                num_init_features: 7,
+                bn_size,
+                drop_rate,
+                num_classes: 3,
+                memory,
+                ..DenseNetConfig::default()
+            };
+            let vs = nn::VarStore::new(Device::Cpu);
+            let mut network = DenseNet::with_init(&vs.root(), &config, Init::Torchvision)?;
+            network.set_kernels(kernels);
+            for (n, h, w) in [(1, 33, 29), (3, 31, 45)] {
+                let input = Tensor::rand([n, 3, h, w], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+                backward(&network.try_forward(&input, true)?.f_sum(Kind::Float)?)?;
+                drop(no_grad(|| network.try_forward(&input, false))?);
+            }
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), BoxError> {
     functions()?;
     operations()?;
     network()?;
+    fused()?;
     println!("ok");
     Ok(())
 }

@@ -2,11 +2,16 @@
 
 use crate::autograd::AutogradError;
 use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+use crate::evaluate::EvaluateError;
+use crate::explain::ExplainError;
 use crate::export::ExportError;
 use crate::model::ModelError;
 use crate::parity::ParityError;
 use crate::predictor::PredictError;
+use crate::report::ReportError;
 use crate::runtime::RuntimeError;
+use crate::train::TrainError;
 use crate::transforms::TransformError;
 use crate::weights::WeightsError;
 
@@ -20,6 +25,15 @@ pub enum Error {
     /// From [`crate::checkpoint`].
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// From [`crate::data`].
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// From [`crate::evaluate`].
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// From [`crate::explain`].
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// From [`crate::export`].
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -32,9 +46,15 @@ pub enum Error {
     /// From [`crate::predictor`].
     #[error(transparent)]
     Predict(#[from] PredictError),
+    /// From [`crate::report`].
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// From [`crate::runtime`].
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// From [`crate::train`].
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// From [`crate::transforms`].
     #[error(transparent)]
     Transform(#[from] TransformError),

@@ -5,9 +5,13 @@
 //! - [`weights`]: weights by file or name, with class names and transforms.
 //! - [`transforms`]: pictures to tensors, as PIL and torchvision make them.
 //! - [`data`]: labelled pictures and the loader that makes batches of them.
+//! - [`train`]: fine-tuning, start to finish.
 //! - [`Predictor`]: all of that in one value for any number of threads.
+//! - [`evaluate`]: how good a network is on labelled pictures.
+//! - [`explain`]: where in a picture a network sees a class.
 //! - [`export`]: TorchScript for servers that know nothing of this crate.
 //! - [`parity`]: is this the network PyTorch ran?
+//! - [`report`]: pages and pictures about an evaluation.
 //! - [`measure`]: what a training step costs here.
 //! - [`runtime`]: libtorch's devices, threads and memory.
 //! - [`autograd`]: custom autograd functions for tch.
@@ -28,13 +32,17 @@
 pub mod autograd;
 pub mod checkpoint;
 pub mod data;
+pub mod evaluate;
+pub mod explain;
 pub mod export;
 pub mod kernels;
 pub mod measure;
 pub mod model;
 pub mod parity;
 pub mod predictor;
+pub mod report;
 pub mod runtime;
+pub mod train;
 pub mod transforms;
 pub mod weights;
 
@@ -52,6 +60,8 @@ pub mod guide {
     pub mod architecture {}
     #[doc = include_str!("../docs/checkpoints.md")]
     pub mod checkpoints {}
+    #[doc = include_str!("../docs/kernels.md")]
+    pub mod kernels {}
     #[doc = include_str!("../docs/security.md")]
     pub mod security {}
 }

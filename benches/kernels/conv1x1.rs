@@ -5,9 +5,9 @@ use super::numbers::{matrix, pictures, uniform, vector};
 use super::table::{Table, Work};
 use densenet::autograd::{convolution_backward, Convolution};
 use densenet::kernels::conv1x1::{
-    backward_normed, forward, Backward, Forward, Gradient, Gradients, Norm, Packed, Scratch,
+    backward_normed, forward, Backward, Forward, Gradient, Gradients, Packed, Scratch,
 };
-use densenet::kernels::{padded, Affine, Moments, Rows, RowsMut};
+use densenet::kernels::{padded, Affine, Moments, Norm, Rows, RowsMut};
 use tch::Tensor;
 
 /// A layer: pictures of `side`×`side`, inputs in a block's rows of `features`.
@@ -107,7 +107,7 @@ fn measure_backward(table: &mut Table, shape: &Shape) -> anyhow::Result<()> {
     let (x, y, v) = (matrix(rows, features), matrix(rows, ldy), matrix(rows, ldy));
     let mut g = matrix(rows, features);
     let weight = matrix(outputs, inputs);
-    let [scale, shift, mean, invstd, gamma] = [0; 5].map(|_| vector(inputs));
+    let [scale, shift, mean, invstd] = [0; 4].map(|_| vector(inputs));
     let [a, b, c] = [0; 3].map(|_| vector(outputs));
     let (mut dweight, mut dgamma, mut dbeta) =
         (vec![0.0; outputs * inputs], vec![0.0; inputs], vec![0.0; inputs]);
@@ -124,7 +124,8 @@ fn measure_backward(table: &mut Table, shape: &Shape) -> anyhow::Result<()> {
             let gradient = Gradient::Normed { v, y, a: &a, b: &b, c: &c };
             let x = Rows::new(&x, features);
             let of = Backward { rows, weight: &weight, outputs, inputs, gradient, x };
-            let norm = Norm { scale: &scale, shift: &shift, mean: &mean, invstd: &invstd, gamma: &gamma };
+            let affine = Affine { scale: &scale, shift: &shift };
+            let norm = Norm { affine, mean: &mean, invstd: &invstd };
             let gradients = Gradients { weight: Some(&mut dweight), gamma: &mut dgamma, beta: &mut dbeta };
             backward_normed(on, &mut scratch, &of, &norm, RowsMut::new(&mut g, features), gradients);
         },

@@ -8,7 +8,7 @@ use densenet::kernels::conv3x3::{
     forward, input_gradient, weight_gradient, Algorithm, Destination, Input, InputGradient, Output, Packed,
     Pass, Pictures, Scratch, WeightGradient,
 };
-use densenet::kernels::{padded, Affine, Aligned, Machine, Moments, Rows, RowsMut};
+use densenet::kernels::{padded, Affine, Aligned, Machine, Moments, Norm, Rows, RowsMut};
 use tch::Tensor;
 
 /// A layer: pictures of `side`×`side`, in a block whose rows are `ld` apart.
@@ -117,10 +117,8 @@ impl Layer<'_> {
                 packed.input_gradient(*on, algorithm, &self.weights, outputs, inputs);
                 let result = InputGradient {
                     input: rows,
-                    norm,
-                    mean: &self.vector,
-                    invstd: &self.vector,
-                    to: Destination::Store { to: RowsMut::new(&mut self.to, padded(inputs)) },
+                    norm: Norm { affine: norm, mean: &self.vector, invstd: &self.vector },
+                    to: Destination::Store(RowsMut::new(&mut self.to, padded(inputs))),
                     dgamma: &mut self.dgamma,
                     dbeta: &mut self.dbeta,
                 };

@@ -6,7 +6,6 @@
 
 #![allow(dead_code, reason = "each benchmark compiles its own copy and uses a part of it")]
 
-pub mod plot;
 pub mod table;
 
 use anyhow::{anyhow, bail, Context, Result};

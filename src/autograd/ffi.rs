@@ -166,8 +166,8 @@ extern "C" {
         results: *mut *mut C_tensor,
         failure: *mut Failure,
     ) -> i32;
-    pub(super) fn dn_autocast_get(now: *mut Autocast, failure: *mut Failure) -> i32;
-    pub(super) fn dn_autocast_set(wanted: Autocast, failure: *mut Failure) -> i32;
+    pub(super) fn dn_autocast_get(device_type: i8, now: *mut Autocast, failure: *mut Failure) -> i32;
+    pub(super) fn dn_autocast_set(device_type: i8, wanted: Autocast, failure: *mut Failure) -> i32;
     pub(super) fn dn_autocast_enter(failure: *mut Failure) -> i32;
     pub(super) fn dn_autocast_leave(failure: *mut Failure) -> i32;
     pub(super) fn dn_memory_start(

@@ -5,8 +5,8 @@
 //! [`apply`], [`backward`] or [`grad`] as an [`AutogradError`]: nothing unwinds through C++. The C++ behind it (`shim/`) is
 //! compiled by build.rs against the libtorch in use, on unmodified tch and torch-sys.
 //!
-//! May use `tch`, `torch-sys` and the trait [`Threads`](crate::kernels::threads::Threads). One invariant: only `ffi` and
-//! the functions right above it know of pointers; a reference that crosses to C++ ends before the call returns, or is
+//! May use `tch`, `torch-sys` and the trait [`Threads`](crate::kernels::threads::Threads). One invariant: only `ffi`, `updates`
+//! and the functions right above them know of pointers; a reference that crosses to C++ ends before the call returns, or is
 //! owned by a node of the graph and freed with it. Source: `torch.autograd.Function`, `torch::autograd::CppNode`.
 #![allow(unsafe_code, reason = "the boundary to C++")]
 
@@ -22,8 +22,9 @@ mod ops;
 mod recompute;
 mod slices;
 mod threads;
+pub mod updates;
 
-pub use autocast::{cpu_autocast_enabled, with_cpu_autocast};
+pub use autocast::{cpu_autocast_enabled, with_autocast, with_cpu_autocast};
 pub(crate) use context::grad_enabled;
 pub use context::Context;
 pub use engine::{backward, grad, run_backward, Options};

@@ -1,15 +1,16 @@
 //! `densenet classify`
 
+use super::categories::categories;
 use super::output::Output;
 use super::pictures;
 use super::reading;
 use super::records::{Classified, Unreadable};
 use super::source;
-use anyhow::{bail, Context, Result};
+use anyhow::Result;
 use densenet::model::{Arch, Memory};
 use densenet::predictor::{Prediction, StreamOptions};
 use densenet::tch::Device;
-use densenet::weights::{imagenet_categories, Outputs};
+use densenet::weights::Outputs;
 use densenet::Predictor;
 use std::path::PathBuf;
 
@@ -93,19 +94,6 @@ fn predictor(args: &Args, device: Device, output: &Output) -> Result<Predictor> 
         predictor = predictor.with_categories(categories(names)?)?;
     }
     Ok(predictor)
-}
-
-fn categories(names: &str) -> Result<Vec<String>> {
-    if names == "imagenet" {
-        return Ok(imagenet_categories());
-    }
-    let text =
-        std::fs::read_to_string(names).with_context(|| format!("cannot read the class names in {names}"))?;
-    let list: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
-    if list.is_empty() {
-        bail!("{names} holds no class names (one a line)");
-    }
-    Ok(list)
 }
 
 fn text(image: &str, predictions: &[Prediction]) -> String {

@@ -1,9 +1,14 @@
 //! The command line: parse, call the library, print. One file a subcommand.
 
 mod bench;
+mod categories;
 mod classify;
 mod doctor;
+mod evaluate;
+mod explain;
 mod export;
+mod features;
+mod finetune;
 mod memory;
 mod output;
 mod parity;
@@ -11,6 +16,7 @@ mod pictures;
 mod progress;
 mod reading;
 mod records;
+mod report;
 mod source;
 mod weights;
 
@@ -47,12 +53,22 @@ struct Global {
 enum Command {
     /// The likeliest classes of each picture
     Classify(classify::Args),
+    /// A page about a run of `finetune`: curves, who is taken for whom, the worst mistakes
+    Report(report::Args),
+    /// How good a network is on labelled pictures, with a report to look at
+    Evaluate(evaluate::Args),
+    /// Where in a picture a network sees a class: heat maps (Grad-CAM)
+    Explain(explain::Args),
+    /// Pooled features of pictures, for retrieval and linear probes
+    Features(features::Args),
     /// Look into checkpoint files, make new weights
     Weights(weights::Args),
     /// Compare a network's output with what PyTorch saved, to the bit
     Parity(parity::Args),
     /// Write a network for programs that know nothing of this crate: TorchScript
     Export(export::Args),
+    /// Train a network on your pictures, from weights or from scratch
+    Finetune(Box<finetune::Args>),
     /// What training steps cost on this machine
     Bench(bench::Args),
     /// What this machine and this libtorch can do
@@ -74,9 +90,14 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
     let device = || runtime::device(cli.global.device);
     match &cli.command {
         Command::Classify(args) => classify::run(args, device()?, output),
+        Command::Report(args) => report::run(args, device()?, output),
+        Command::Evaluate(args) => evaluate::run(args, device()?, output),
+        Command::Explain(args) => explain::run(args, device()?, output),
+        Command::Features(args) => features::run(args, device()?, output),
         Command::Weights(args) => weights::run(args, output),
         Command::Parity(args) => parity::run(args, || Ok(device()?), output),
         Command::Export(args) => export::run(args, device()?, output),
+        Command::Finetune(args) => finetune::run(args, device()?, cli.global.threads.is_some(), output),
         Command::Bench(args) => bench::run(args, device()?, output),
         Command::Doctor(args) => doctor::run(args, cli.global.device, output),
     }

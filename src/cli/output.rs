@@ -7,14 +7,18 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+/// The exit code of a command that was interrupted: 128 + SIGINT, as shells have it.
+pub const INTERRUPTED: u8 = 130;
+
 pub struct Output {
     json: bool,
     failed: bool,
+    interrupted: bool,
 }
 
 impl Output {
     pub fn new(json: bool) -> Self {
-        Output { json, failed: false }
+        Output { json, failed: false, interrupted: false }
     }
 
     /// A result: as one line of JSON, or as `text`.
@@ -68,9 +72,15 @@ impl Output {
         self.failed = true;
     }
 
+    /// The command ended early, in good order, because a signal asked for it.
+    pub fn interrupted(&mut self) {
+        self.interrupted = true;
+    }
+
     /// Reports a failure in one line; a reader that has closed the pipe is none.
     pub fn exit_code(&self, result: Result<()>) -> ExitCode {
         match result {
+            Ok(()) if self.interrupted => ExitCode::from(INTERRUPTED),
             Ok(()) if !self.failed => ExitCode::SUCCESS,
             Ok(()) => ExitCode::FAILURE,
             Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! A download's progress bar, on standard error.
+//! Progress bars, on standard error: of downloads and of pictures.
 
 use super::output::Output;
 use densenet::weights::{Note, Progress};
@@ -45,5 +45,33 @@ impl Progress for Bar<'_> {
 
     fn note(&mut self, note: &Note) {
         self.bar.suspend(|| self.output.note(note));
+    }
+}
+
+/// Pictures that are done, of how many, and how many a second.
+pub struct Pictures {
+    bar: ProgressBar,
+}
+
+impl Pictures {
+    pub fn new(output: &Output) -> Pictures {
+        if !output.shows_progress() {
+            return Pictures { bar: ProgressBar::hidden() };
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left");
+        bar.set_style(style.unwrap_or(ProgressStyle::default_bar()));
+        Pictures { bar }
+    }
+
+    pub fn set(&self, done: usize, total: usize) {
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+    }
+}
+
+impl Drop for Pictures {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }

@@ -1,6 +1,8 @@
 //! The JSON lines the command prints.
 
 use densenet::checkpoint::{Dropped, Format};
+use densenet::evaluate::Evaluation;
+use densenet::explain::Method;
 use densenet::predictor::Prediction;
 use densenet::transforms::ImageClassification;
 use densenet::weights::{Entry, Outputs};
@@ -117,4 +119,31 @@ pub struct Exported<'a> {
     pub max_abs: f64,
     /// Files inside the archive.
     pub extra_files: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+pub struct Explained<'a> {
+    pub image: String,
+    pub class: &'a Prediction,
+    pub method: Method,
+    pub output: String,
+    /// Row by row, of `norm5`'s size and no particular scale.
+    pub map: Vec<Vec<f32>>,
+}
+
+#[derive(Serialize)]
+pub struct Embedded {
+    pub output: String,
+    pub images: usize,
+    pub features: usize,
+    /// In the order of the labels; null where not every picture lies in a class's folder.
+    pub classes: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+pub struct Reported<'a> {
+    /// The page.
+    pub output: &'a str,
+    /// Null without validation pictures.
+    pub evaluation: Option<&'a Evaluation>,
 }

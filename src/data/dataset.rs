@@ -95,7 +95,7 @@ pub trait Dataset: Send + Sync {
 ///
 /// # Errors
 /// [`DataError::OtherClasses`].
-pub(super) fn same_classes(first: &dyn Dataset, second: &dyn Dataset) -> Result<()> {
+pub(crate) fn same_classes(first: &dyn Dataset, second: &dyn Dataset) -> Result<()> {
     if first.classes() == second.classes() {
         return Ok(());
     }

@@ -83,6 +83,15 @@ pub enum DataError {
         /// How many pictures it has.
         pictures: usize,
     },
+    /// A folder to evaluate on that has a part to train on and no other.
+    #[error(
+        "{0} has a train folder and no val folder: evaluate on {0}/train if that is what you mean, or put pictures it was \
+         not trained on in {0}/val", path.display()
+    )]
+    NoValidation {
+        /// The folder.
+        path: PathBuf,
+    },
     /// An option out of range.
     #[error("{option} is {value}, it must be {expected}")]
     Option {

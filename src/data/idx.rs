@@ -97,6 +97,29 @@ impl Idx {
         self.classes = names;
         Ok(self)
     }
+
+    /// The pictures' (width, height).
+    pub fn size(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    /// (mean, standard deviation) of all pixels, scaled to 0 to 1, of each channel: one number each for gray pictures,
+    /// three for RGB.
+    pub fn moments(&self) -> (Vec<f64>, Vec<f64>) {
+        let channel = |channel: usize| {
+            // Sums of bytes and their squares are exact.
+            let (mut sum, mut squares, mut count) = (0u64, 0u64, 0u64);
+            for &value in self.pixels.iter().skip(channel).step_by(self.channels) {
+                let value = u64::from(value);
+                (sum, squares, count) = (sum + value, squares + value * value, count + 1);
+            }
+            let count = count.max(1) as f64;
+            let mean = sum as f64 / count;
+            let variance = squares as f64 / count - mean * mean;
+            (mean / 255.0, variance.max(0.0).sqrt() / 255.0)
+        };
+        (0..self.channels).map(channel).unzip()
+    }
 }
 
 impl Dataset for Idx {

@@ -1,16 +1,13 @@
 //! Batches, made on other threads, in an order that the seed decides.
 
 use super::dataset::unreadable;
-use super::{DataError, Dataset, Result, Target};
-use crate::transforms::{Draw, RgbImage, TransformError};
+use super::{DataError, Dataset, Pipeline, Result, Target};
+use crate::transforms::{Draw, TransformError};
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tch::{Device, Kind, Tensor};
-
-/// A picture to a network's input [C, H, W], f32 on the CPU; may draw from [`Draw::rng`]. Runs on the loader's threads.
-pub type Pipeline = Arc<dyn Fn(&RgbImage, Draw) -> std::result::Result<Tensor, TransformError> + Send + Sync>;
 
 /// What to do with a picture that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -156,7 +153,7 @@ impl Loader {
             let worker = worker.spawn(move || job.work());
             workers.push(worker.map_err(|error| DataError::Worker { message: error.to_string() })?);
         }
-        Ok(Epoch { job, workers, at: first, skipped: Vec::new(), seen: 0 })
+        Ok(Epoch { job, workers, at: first, skipped: Vec::new(), seen: first })
     }
 }
 
@@ -167,7 +164,7 @@ pub struct Epoch {
     at: usize,
     /// Of batches in which no picture could be read.
     skipped: Vec<Skipped>,
-    /// Batches handed out.
+    /// Batches handed out, those before the first included.
     seen: usize,
 }
 
@@ -206,6 +203,17 @@ impl Iterator for Epoch {
 }
 
 impl Epoch {
+    /// The number of the next batch: where an epoch that ends here goes on ([`Loader::epoch`]).
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Pictures that could not be read and that no batch has told of: those of an epoch's last batches, where none of theirs
+    /// could be.
+    pub fn take_skipped(&mut self) -> Vec<Skipped> {
+        std::mem::take(&mut self.skipped)
+    }
+
     fn pinned(&self, batch: Batch) -> Result<Batch> {
         if !self.job.options.pin_memory {
             return Ok(batch);

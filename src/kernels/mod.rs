@@ -25,7 +25,7 @@ pub use machine::Machine;
 pub use rows::{Rows, RowsMut};
 pub use scratch::Aligned;
 pub use simd::Level;
-pub use statistics::{Affine, Moments};
+pub use statistics::{Affine, Moments, Norm};
 pub use threads::Threads;
 
 /// Rows are padded to a multiple of this many channels: the lanes of the widest vectors.
@@ -40,7 +40,7 @@ pub const fn padded(channels: usize) -> usize {
 /// fall into few cache sets.
 pub const fn spread(channels: usize) -> usize {
     let width = padded(channels);
-    if width % 128 == 0 {
+    if width.is_multiple_of(128) {
         width + PAD
     } else {
         width

@@ -35,6 +35,26 @@ pub struct Affine<'a> {
     pub shift: &'a [f32],
 }
 
+/// The same for its backward. All padded, with zeros.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm<'a> {
+    /// The norm.
+    pub affine: Affine<'a>,
+    /// The means that x̂ = (x − mean)·invstd is made with.
+    pub mean: &'a [f32],
+    /// 1 / √(var + ε).
+    pub invstd: &'a [f32],
+}
+
+impl Norm<'_> {
+    /// Panics unless all have so many channels and their padding.
+    pub(super) fn check(&self, channels: usize) {
+        self.affine.check(channels);
+        check_vector("mean", self.mean, channels);
+        check_vector("invstd", self.invstd, channels);
+    }
+}
+
 impl Affine<'_> {
     /// Panics unless both have so many channels and their padding.
     pub(super) fn check(&self, channels: usize) {

@@ -24,6 +24,11 @@ pub struct BatchNorm2d {
     pub momentum: f64,
     /// Added to variances.
     pub eps: f64,
+    /// Normalize by the running statistics in training too, and leave them as they are (the layer's `eval()` within a
+    /// network in `train()`); γ and β may still be trained. [`DenseNet::freeze_batch_norms`] sets it everywhere.
+    ///
+    /// [`DenseNet::freeze_batch_norms`]: super::DenseNet::freeze_batch_norms
+    pub frozen: bool,
 }
 
 impl BatchNorm2d {
@@ -48,14 +53,22 @@ impl BatchNorm2d {
             )?,
             momentum: 0.1,
             eps: 1e-5,
+            frozen: false,
         })
     }
 
-    /// [N, C, H, W] to the same shape. In training, normalizes by the batch's statistics and moves the running ones.
+    /// Whether a pass normalizes by its batch's statistics, and moves the running ones.
+    pub(super) fn uses_batch(&self, train: bool) -> bool {
+        train && !self.frozen
+    }
+
+    /// [N, C, H, W] to the same shape. In training, unless [`frozen`](Self::frozen), normalizes by the batch's statistics and
+    /// moves the running ones.
     ///
     /// # Errors
     /// [`ModelError::OneValuePerChannel`] in training where N·H·W is 1, or libtorch's own.
     pub fn try_forward(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let train = self.uses_batch(train);
         if train {
             let size = xs.size();
             if size.len() > 2 && size[0] * size[2..].iter().product::<i64>() == 1 {

@@ -89,7 +89,7 @@ impl DenseLayer {
         let activated = &self.norm1.try_forward(concatenated, train)?.f_relu_()?;
         let output = self.conv1.try_forward(activated)?;
         let forgotten = if self.memory_efficient {
-            let (norm, output) = (&self.norm1, &output);
+            let (norm, output, train) = (&self.norm1, &output, self.norm1.uses_batch(train));
             efficient::forget(&Forward { features, norm, train, concatenated, activated, output })?
         } else {
             None

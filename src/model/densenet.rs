@@ -193,6 +193,16 @@ impl DenseNet {
         Ok(())
     }
 
+    /// Sets [`BatchNorm2d::frozen`] of every batch norm.
+    pub fn freeze_batch_norms(&mut self, frozen: bool) {
+        let Features { stem, blocks, transitions, norm5 } = &mut self.features;
+        let layers = blocks.iter_mut().flat_map(|block| &mut block.layers);
+        let of_layers = layers.flat_map(|layer| std::iter::once(&mut layer.norm1).chain(&mut layer.norm2));
+        let norms = stem.norms.iter_mut().chain(of_layers);
+        let norms = norms.chain(transitions.iter_mut().map(|transition| &mut transition.norm)).chain([norm5]);
+        norms.for_each(|norm| norm.frozen = frozen);
+    }
+
     /// How many numbers the trainable tensors hold (torchvision's `num_params`), frozen ones included.
     pub fn num_parameters(&self) -> i64 {
         let buffer = |key: &str| {

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::model::ModelError;
+use crate::report::ReportError;
 use crate::transforms::TransformError;
 
 /// Errors of [`crate::parity`].
@@ -53,20 +54,9 @@ pub enum ParityError {
     /// The picture could not be decoded or transformed.
     #[error("the reference's picture: {0}")]
     Transform(#[from] TransformError),
-    /// A report's file name that ends in no format.
-    #[error("{} ends in none of .md, .markdown, .html and .htm", path.display())]
-    ReportEnding {
-        /// The file.
-        path: std::path::PathBuf,
-    },
     /// A report could not be written.
-    #[error("cannot write {}: {source}", path.display())]
-    ReportIo {
-        /// The file.
-        path: std::path::PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// The network refused the input.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -1,8 +1,9 @@
 //! A report to read, to attach, to argue with: Markdown or HTML of one page.
 
 use super::compare::Stage;
-use super::error::{ParityError, Result};
+use super::error::Result;
 use super::ParityReport;
+use crate::report::{Page, Part};
 use std::path::Path;
 
 /// Tensors in the table of the worst.
@@ -28,21 +29,13 @@ impl ParityReport {
     /// Writes the report as a page: Markdown for `.md` and `.markdown`, HTML for `.html` and `.htm`.
     ///
     /// # Errors
-    /// [`ParityError::ReportEnding`], [`ParityError::ReportIo`].
+    /// [`ParityError::Report`](super::ParityError::Report).
     pub fn write_page(&self, path: &Path, context: &PageContext) -> Result<()> {
-        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-        let page = self.page(context);
-        let text = match ending.as_deref() {
-            Some("md" | "markdown") => markdown(&page),
-            Some("html" | "htm") => html(&page),
-            _ => return Err(ParityError::ReportEnding { path: path.to_path_buf() }),
-        };
-        crate::checkpoint::write_atomically(path, text.as_bytes())
-            .map_err(|source| ParityError::ReportIo { path: path.to_path_buf(), source })
+        Ok(self.page(context).write(path)?)
     }
 
-    fn page(&self, context: &PageContext) -> Vec<Part> {
-        let mut parts = vec![Part::Title("Parity with PyTorch".to_string())];
+    fn page(&self, context: &PageContext) -> Page {
+        let mut parts = Vec::new();
         let verdict = match (&self.first_difference, self.is_within(context.tolerance)) {
             (None, _) => format!("Equal: all {} tensors are the same bits.", self.stages.len()),
             (Some(first), true) => format!(
@@ -74,21 +67,7 @@ impl ParityReport {
         }
         parts.push(Part::Heading("All tensors, in the order of computation".to_string()));
         parts.push(stages(&self.stages.iter().collect::<Vec<_>>()));
-        parts
-    }
-}
-
-enum Part {
-    Title(String),
-    Heading(String),
-    Text(String),
-    Table { head: Vec<String>, rows: Vec<Vec<String>> },
-}
-
-impl Part {
-    fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Part {
-        let head = head.map(str::to_string).to_vec();
-        Part::Table { head, rows: rows.into_iter().map(|row| row.to_vec()).collect() }
+        Page { title: "Parity with PyTorch".to_string(), parts }
     }
 }
 
@@ -113,44 +92,5 @@ fn stages(stages: &[&Stage]) -> Part {
                 number(worst.map(|worst| worst.ours)),
             ]
         }),
-    )
-}
-
-fn markdown(page: &[Part]) -> String {
-    let cell = |text: &String| text.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ");
-    let row = |cells: &[String]| format!("| {} |\n", cells.iter().map(cell).collect::<Vec<_>>().join(" | "));
-    let part = |part: &Part| match part {
-        Part::Title(text) => format!("# {text}\n\n"),
-        Part::Heading(text) => format!("## {text}\n\n"),
-        Part::Text(text) => format!("{text}\n\n"),
-        Part::Table { head, rows } => {
-            let line = format!("|{}\n", " --- |".repeat(head.len()));
-            let rows: String = rows.iter().map(|cells| row(cells)).collect();
-            format!("{}{line}{rows}\n", row(head))
-        }
-    };
-    page.iter().map(part).collect()
-}
-
-fn html(page: &[Part]) -> String {
-    let escape = |text: &String| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let row = |cells: &[String], tag: &str| {
-        let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
-        format!("<tr>{cells}</tr>\n")
-    };
-    let part = |part: &Part| match part {
-        Part::Title(text) => format!("<h1>{}</h1>\n", escape(text)),
-        Part::Heading(text) => format!("<h2>{}</h2>\n", escape(text)),
-        Part::Text(text) => format!("<p>{}</p>\n", escape(text)),
-        Part::Table { head, rows } => {
-            let rows: String = rows.iter().map(|cells| row(cells, "td")).collect();
-            format!("<table>\n{}{rows}</table>\n", row(head, "th"))
-        }
-    };
-    let body: String = page.iter().map(part).collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Parity with PyTorch</title>\n<style>\n\
-         body {{ font-family: sans-serif; margin: 2em; }}\ntable {{ border-collapse: collapse; }}\n\
-         th, td {{ border: 1px solid #ccc; padding: 0.2em 0.6em; text-align: left; }}\n</style>\n{body}</html>\n"
     )
 }

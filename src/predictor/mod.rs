@@ -3,10 +3,13 @@
 //! [`Predictor`] runs in evaluation mode, records no gradients and never changes: one value serves a whole process.
 //! Uses `model`, `weights` and `transforms`.
 
+mod embeddings;
 mod stream;
 
-pub use stream::{FilePrediction, StreamOptions};
+pub use embeddings::{Embeddings, EmbeddingsError};
+pub use stream::{embed_files, FilePrediction, StreamOptions};
 
+use crate::explain::{class_activation, Activation, ExplainError, Method};
 use crate::model::{DenseNet, DenseNetConfig, Init, ModelError};
 use crate::transforms::{self, ImageClassification, RgbImage, TransformError};
 use crate::weights::{self, LoadedNetwork, NetworkOptions, Outputs, WeightsError, WeightsSource};
@@ -26,6 +29,9 @@ pub enum PredictError {
     /// The network refused its input.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A class could not be explained.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// The transforms make tensors with other channels than the network takes.
     #[error("the transforms make {transforms} channels, the network takes {network}: give the weights a sidecar (NAME.json) whose transforms have {network}")]
     Channels {
@@ -81,7 +87,9 @@ pub struct Predictor {
 // - they are its own: `new` copies every tensor, `load` makes them; no field is public and no method hands out the
 //   network or a tensor that shares memory with it, so nobody else can write to them or change their metadata;
 // - its methods run the network in evaluation mode, which reads parameters and statistics and writes neither, under
-//   a `no_grad` guard and with `requires_grad` off, so that not even autograd's metadata is attached to them;
+//   a `no_grad` guard and with `requires_grad` off, so that not even autograd's metadata is attached to them. `explain`
+//   records the head alone, from a tensor of its own; the recorded operations read the classifier and need no gradient
+//   of it;
 // - libtorch allows concurrent reads of one tensor (reference counts and version counters are atomic), and tch's slot
 //   for C++ errors is thread-local.
 #[allow(unsafe_code)]
@@ -236,6 +244,26 @@ impl Predictor {
         Ok(self.network.try_forward(&inputs.f_to(self.network.device())?, false)?)
     }
 
+    /// Transformed pictures to pooled features: [N, in_channels, H, W] in the network's dtype to [N, C], what the
+    /// classifier is given. timm: `forward_head(…, pre_logits=True)`.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict_tensor`].
+    pub fn features(&self, inputs: &Tensor) -> Result<Tensor> {
+        pooled_features(&self.network, inputs)
+    }
+
+    /// Where the network sees a class (the likeliest one for `None`) in a picture.
+    ///
+    /// # Errors
+    /// [`PredictError::Transform`], [`PredictError::Explain`].
+    pub fn explain(&self, picture: &RgbImage, class: Option<i64>, method: Method) -> Result<Activation> {
+        let input = self.transforms.apply(picture)?.f_unsqueeze(0)?;
+        let input =
+            input.f_to_kind(self.network.features.norm5.weight.kind())?.f_to(self.network.device())?;
+        Ok(class_activation(&self.network, &input, class, method)?)
+    }
+
     /// Logits [N, num_classes] to each row's `top_k` likeliest classes or labels. An output whose name is empty was never
     /// trained, and is never among them.
     ///
@@ -248,10 +276,7 @@ impl Predictor {
             .filter(|index| self.categories.get(*index as usize).is_some_and(String::is_empty))
             .collect();
         let k = (top_k as i64).min(classes - untrained.len() as i64);
-        let mut probabilities = match self.outputs {
-            Outputs::Classes => logits.f_softmax(-1, Kind::Double)?,
-            Outputs::Labels => logits.f_to_kind(Kind::Double)?.f_sigmoid()?,
-        };
+        let mut probabilities = self.probabilities(logits)?;
         if !untrained.is_empty() {
             let untrained = Tensor::f_from_slice(&untrained)?.f_to_device(logits.device())?;
             probabilities = probabilities.f_index_fill(-1, &untrained, -1.0)?;
@@ -267,7 +292,32 @@ impl Predictor {
         Ok((0..rows).map(best).collect())
     }
 
+    /// What logits \[num_classes\] say of one class.
+    ///
+    /// # Errors
+    /// libtorch's own, on another shape or a class past the end.
+    pub fn rated(&self, logits: &Tensor, class: usize) -> Result<Prediction> {
+        let probabilities = self.probabilities(logits)?;
+        Ok(self.prediction(class, probabilities.f_get(class as i64)?.f_double_value(&[])?))
+    }
+
+    /// A softmax or a sigmoid, as the outputs mean, in f64.
+    fn probabilities(&self, logits: &Tensor) -> Result<Tensor> {
+        let _guard = no_grad_guard();
+        Ok(match self.outputs {
+            Outputs::Classes => logits.f_softmax(-1, Kind::Double)?,
+            Outputs::Labels => logits.f_to_kind(Kind::Double)?.f_sigmoid()?,
+        })
+    }
+
     fn prediction(&self, index: usize, probability: f64) -> Prediction {
         Prediction { index, label: self.label(index), probability }
     }
+}
+
+/// [N, in_channels, H, W] to [N, C].
+fn pooled_features(network: &DenseNet, inputs: &Tensor) -> Result<Tensor> {
+    let _guard = no_grad_guard();
+    let features = network.forward_features(&inputs.f_to(network.device())?, false)?;
+    Ok(network.forward_head(&features, true)?)
 }

@@ -1,10 +1,11 @@
 //! Many picture files through one predictor: decoding runs ahead on other threads.
 
-use super::{PredictError, Prediction, Predictor, Result};
-use crate::transforms;
+use super::{pooled_features, PredictError, Prediction, Predictor, Result};
+use crate::model::DenseNet;
+use crate::transforms::{self, ImageClassification};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 /// How [`Predictor::predict_files`] works.
 #[derive(Debug, Clone)]
@@ -36,75 +37,101 @@ impl Predictor {
         &self,
         files: &[PathBuf],
         options: &StreamOptions,
-        mut each: impl FnMut(FilePrediction) -> bool,
+        each: impl FnMut(FilePrediction) -> bool,
     ) {
-        std::thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(1);
-            scope.spawn(move || {
-                for batch in files.chunks(options.batch_size.max(1)) {
-                    // The receiver is gone once `each` has said to stop.
-                    if sender.send((batch, self.decode_all(batch, options.decoders))).is_err() {
-                        break;
-                    }
-                }
-            });
-            for (batch, inputs) in receiver {
-                for result in
-                    batch.iter().map(PathBuf::as_path).zip(self.predict_batch(inputs, options.top_k))
-                {
-                    if !each(result) {
-                        return;
-                    }
+        stream(&self.transforms, files, options, |run| self.predict_run(run, options.top_k), each);
+    }
+}
+
+/// Pooled features of every file, each of the network's width, as [`Predictor::predict_files`] goes through them
+/// (`top_k` has no meaning here). A network without a classifier will do.
+pub fn embed_files(
+    network: &DenseNet,
+    transforms: &ImageClassification,
+    files: &[PathBuf],
+    options: &StreamOptions,
+    each: impl FnMut((&Path, Result<Vec<f32>>)) -> bool,
+) {
+    let embed = |run: &[Tensor]| {
+        let features = pooled_features(network, &transforms::batch(run)?)?;
+        let rows = features.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?.f_unbind(0)?;
+        rows.iter().map(|row| Ok(Vec::try_from(row)?)).collect()
+    };
+    stream(transforms, files, options, embed, each);
+}
+
+/// Inputs of one shape, each [C, H, W], to a result each.
+type Results<T> = Result<Vec<T>>;
+
+fn stream<T>(
+    transforms: &ImageClassification,
+    files: &[PathBuf],
+    options: &StreamOptions,
+    run: impl Fn(&[Tensor]) -> Results<T>,
+    mut each: impl FnMut((&Path, Result<T>)) -> bool,
+) {
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(1);
+        scope.spawn(move || {
+            for batch in files.chunks(options.batch_size.max(1)) {
+                // The receiver is gone once `each` has said to stop.
+                if sender.send((batch, decode_all(transforms, batch, options.decoders))).is_err() {
+                    break;
                 }
             }
         });
-    }
-
-    fn decode_all(&self, files: &[PathBuf], decoders: usize) -> Vec<Result<Tensor>> {
-        let decode = |file: &PathBuf| Ok(self.transforms.apply(&transforms::open(file)?)?);
-        let share = files.len().div_ceil(decoders.max(1)).max(1);
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = files
-                .chunks(share)
-                .map(|chunk| scope.spawn(move || chunk.iter().map(decode).collect::<Vec<_>>()))
-                .collect();
-            let join = |worker: std::thread::ScopedJoinHandle<'_, _>| match worker.join() {
-                Ok(tensors) => tensors,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            workers.into_iter().flat_map(join).collect()
-        })
-    }
-
-    /// One result an input, in order; inputs of one shape run together.
-    fn predict_batch(&self, inputs: Vec<Result<Tensor>>, top_k: usize) -> Vec<Result<Vec<Prediction>>> {
-        let shape = |input: &Result<Tensor>| input.as_ref().ok().map(Tensor::size);
-        let mut results = Vec::with_capacity(inputs.len());
-        let mut inputs = inputs.into_iter().peekable();
-        while let Some(first) = inputs.next() {
-            let first = match first {
-                Ok(first) => first,
-                Err(error) => {
-                    results.push(Err(error));
-                    continue;
+        for (batch, inputs) in receiver {
+            for result in batch.iter().map(PathBuf::as_path).zip(run_batch(inputs, &run)) {
+                if !each(result) {
+                    return;
                 }
-            };
-            let size = Some(first.size());
-            let mut run = vec![first];
-            while let Some(Ok(next)) = inputs.next_if(|input| shape(input) == size) {
-                run.push(next);
-            }
-            match self.predict_run(&run, top_k) {
-                Ok(predictions) => results.extend(predictions.into_iter().map(Ok)),
-                // Every picture of the run has the shape the network refused.
-                Err(_) => results.extend(run.iter().map(|one| self.predict_one(one, top_k))),
             }
         }
-        results
-    }
+    });
+}
 
-    fn predict_one(&self, input: &Tensor, top_k: usize) -> Result<Vec<Prediction>> {
-        let mut predictions = self.predict_run(std::slice::from_ref(input), top_k)?;
-        predictions.pop().ok_or(PredictError::Transform(transforms::TransformError::EmptyBatch))
+fn decode_all(transforms: &ImageClassification, files: &[PathBuf], decoders: usize) -> Vec<Result<Tensor>> {
+    let decode = |file: &PathBuf| Ok(transforms.apply(&transforms::open(file)?)?);
+    let share = files.len().div_ceil(decoders.max(1)).max(1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = files
+            .chunks(share)
+            .map(|chunk| scope.spawn(move || chunk.iter().map(decode).collect::<Vec<_>>()))
+            .collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, _>| match worker.join() {
+            Ok(tensors) => tensors,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        workers.into_iter().flat_map(join).collect()
+    })
+}
+
+/// One result an input, in order; inputs of one shape run together.
+fn run_batch<T>(inputs: Vec<Result<Tensor>>, run: impl Fn(&[Tensor]) -> Results<T>) -> Vec<Result<T>> {
+    let shape = |input: &Result<Tensor>| input.as_ref().ok().map(Tensor::size);
+    let mut results = Vec::with_capacity(inputs.len());
+    let mut inputs = inputs.into_iter().peekable();
+    while let Some(first) = inputs.next() {
+        let first = match first {
+            Ok(first) => first,
+            Err(error) => {
+                results.push(Err(error));
+                continue;
+            }
+        };
+        let size = Some(first.size());
+        let mut same = vec![first];
+        while let Some(Ok(next)) = inputs.next_if(|input| shape(input) == size) {
+            same.push(next);
+        }
+        match run(&same) {
+            Ok(done) => results.extend(done.into_iter().map(Ok)),
+            // Every picture of the run has the shape the network refused.
+            Err(_) => results.extend(same.iter().map(|one| {
+                let done = run(std::slice::from_ref(one))?.pop();
+                done.ok_or(PredictError::Transform(transforms::TransformError::EmptyBatch))
+            })),
+        }
     }
+    results
 }

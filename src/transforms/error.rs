@@ -1,5 +1,6 @@
 //! What can go wrong in `transforms`.
 
+use super::augment::{Augment, Region};
 use image::{ImageError, ImageFormat};
 use std::fmt;
 use std::path::PathBuf;
@@ -114,6 +115,35 @@ pub enum TransformError {
         /// What it must be.
         reason: String,
     },
+    /// A step of an augmentation recipe with a number that makes no sense.
+    #[error("augmentation: {step}: {field} is {value}, {reason}")]
+    Augmentation {
+        /// The step, as it is called in a recipe's JSON.
+        step: &'static str,
+        /// Its field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What it must be.
+        reason: &'static str,
+    },
+    /// No recipe has this name.
+    #[error("no augmentation is called {name:?}; there are {}", augmentations())]
+    UnknownAugmentation {
+        /// What was asked for.
+        name: String,
+    },
+    /// A part that does not lie within its picture.
+    #[error(
+        "the part of {}x{} pixels at column {} and row {} does not lie within the picture of {}x{}",
+        region.width, region.height, region.left, region.top, picture.0, picture.1
+    )]
+    OutsidePicture {
+        /// The part.
+        region: Region,
+        /// Width and height.
+        picture: (u32, u32),
+    },
     /// Pictures of different sizes cannot be one batch.
     #[error("a batch of tensors of different shapes: number {index} is {got:?}, the first is {first:?}")]
     UnequalShapes {
@@ -134,3 +164,7 @@ pub enum TransformError {
 
 /// `Result` of [`crate::transforms`].
 pub type Result<T> = std::result::Result<T, TransformError>;
+
+fn augmentations() -> String {
+    Augment::NAMES.map(|(name, what)| format!("{name} ({what})")).join(", ")
+}

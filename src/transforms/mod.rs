@@ -3,6 +3,7 @@
 //! - [`open`], [`decode()`] and [`DecodeOptions`]: bytes to RGB pixels, as Pillow's `Image.open(…).convert("RGB")`.
 //! - [`resize()`] with an [`Interpolation`]: Pillow's resampling, to the bit.
 //! - [`resized_size`], [`center_crop`]: torchvision's arithmetic.
+//! - [`augment`]: pictures changed by chance, as torchvision changes PIL images, to the bit.
 //! - [`Draw`]: random numbers for augmentation, the same on every machine.
 //! - [`ImageClassification`]: the whole preset as data, applied to a picture; [`batch`] puts tensors together.
 //!
@@ -13,6 +14,7 @@
 //! May use: `image`, tch. Sources: `torchvision/transforms/_presets.py`, `torchvision/transforms/functional.py`, and
 //! Pillow's handbook, "Concepts".
 
+pub mod augment;
 mod decode;
 mod draw;
 mod error;
@@ -23,6 +25,7 @@ mod jpeg;
 mod libjpeg;
 mod preset;
 mod resize;
+mod ten_crop;
 mod tiff;
 
 pub use decode::{decode, open, DecodeOptions, WideGray, MAX_FILE_BYTES};

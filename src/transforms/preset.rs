@@ -74,9 +74,19 @@ impl ImageClassification {
     pub fn apply(&self, picture: &RgbImage) -> Result<Tensor> {
         self.validate()?;
         if self.channels == 1 {
-            self.normalized(&self.resized_and_cropped(&to_gray(picture))?)
+            self.normalized(&self.resized_and_cropped(&to_gray(picture))?.frame())
         } else {
-            self.normalized(&self.resized_and_cropped(picture)?)
+            self.normalized(&self.resized_and_cropped(picture)?.frame())
+        }
+    }
+
+    /// All of a picture as it is, as a network's input: [`apply`](Self::apply) without resizing and cropping.
+    pub(super) fn normalize(&self, picture: &RgbImage) -> Result<Tensor> {
+        self.validate()?;
+        if self.channels == 1 {
+            self.normalized(&Frame::whole(&to_gray(picture)))
+        } else {
+            self.normalized(&Frame::whole(picture))
         }
     }
 
@@ -91,6 +101,38 @@ impl ImageClassification {
             planes(&whole.resized_and_cropped(&to_gray(picture))?.pixels)
         } else {
             planes(&whole.resized_and_cropped(picture)?.pixels)
+        }
+    }
+
+    /// What the network sees, as a picture: resized and cropped, padded with black where the crop is larger, gray for a
+    /// gray network.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn seen(&self, picture: &RgbImage) -> Result<RgbImage> {
+        match self.channels {
+            1 => self.cut(&image::DynamicImage::ImageLuma8(to_gray(picture)).into_rgb8()),
+            _ => self.cut(picture),
+        }
+    }
+
+    /// The picture resized and cropped in its own colours.
+    pub(super) fn cut(&self, picture: &RgbImage) -> Result<RgbImage> {
+        self.validate()?;
+        let Cropped { pixels, columns, rows, size } = self.resized_and_cropped(picture)?;
+        if pixels.dimensions() == size {
+            return Ok(pixels);
+        }
+        let mut padded = RgbImage::new(size.0, size.1);
+        image::imageops::replace(&mut padded, &pixels, columns.padding.into(), rows.padding.into());
+        Ok(padded)
+    }
+
+    /// The size that a part of a picture of that size is scaled to, to be a network's input.
+    pub(super) fn output_size(&self, width: u32, height: u32) -> (u32, u32) {
+        match self.crop_size.or(self.resize_size) {
+            Some(side) => (side, side),
+            None => (width, height),
         }
     }
 
@@ -164,18 +206,18 @@ impl ImageClassification {
     }
 
     /// u8 pixels to normalized planes.
-    fn normalized<P: Pixel<Subpixel = u8>>(&self, cropped: &Cropped<P>) -> Result<Tensor> {
+    fn normalized<P: Pixel<Subpixel = u8>>(&self, frame: &Frame<P>) -> Result<Tensor> {
         let channels = self.channels as usize;
-        let (width, height) = (cropped.size.0 as usize, cropped.size.1 as usize);
-        let (left, top) = (cropped.columns.padding as usize, cropped.rows.padding as usize);
-        let row_bytes = cropped.pixels.width() as usize * channels;
+        let (width, height) = (frame.size.0 as usize, frame.size.1 as usize);
+        let (left, top) = (frame.left as usize, frame.top as usize);
+        let row_bytes = frame.pixels.width() as usize * channels;
         let mut values = Vec::with_capacity(width * height * channels);
         for (channel, (mean, std)) in self.mean.iter().zip(&self.std).enumerate() {
             let levels = levels(*mean, *std, self.range);
             let black = levels[0];
             let plane = values.len();
             values.resize(plane + top * width, black);
-            for row in cropped.pixels.as_raw().chunks_exact(row_bytes) {
+            for row in frame.pixels.as_raw().chunks_exact(row_bytes) {
                 let start = values.len();
                 values.resize(start + left, black);
                 values.extend(row[channel..].iter().step_by(channels).map(|v| levels[*v as usize]));
@@ -194,6 +236,26 @@ struct Cropped<P: Pixel<Subpixel = u8>> {
     columns: Crop,
     rows: Crop,
     size: (u32, u32),
+}
+
+impl<P: Pixel<Subpixel = u8>> Cropped<P> {
+    fn frame(&self) -> Frame<'_, P> {
+        Frame { pixels: &self.pixels, left: self.columns.padding, top: self.rows.padding, size: self.size }
+    }
+}
+
+/// Pixels, where they lie in the result, and its size.
+struct Frame<'a, P: Pixel<Subpixel = u8>> {
+    pixels: &'a ImageBuffer<P, Vec<u8>>,
+    left: u32,
+    top: u32,
+    size: (u32, u32),
+}
+
+impl<'a, P: Pixel<Subpixel = u8>> Frame<'a, P> {
+    fn whole(pixels: &'a ImageBuffer<P, Vec<u8>>) -> Self {
+        Frame { pixels, left: 0, top: 0, size: pixels.dimensions() }
+    }
 }
 
 /// Pixels as they are: uint8 [channels, H, W].

@@ -173,7 +173,9 @@ impl Plane<'_> {
 
     /// [`Plane::rows`] as they are: what a pass without taps gives.
     fn copied<'b, const C: usize>(&self, rows: Range<usize>, columns: Range<usize>) -> Cow<'b, [u8]> {
-        self.rows::<C>(rows, columns).flatten().copied().collect()
+        let mut bytes = Vec::with_capacity(rows.len() * columns.len() * C);
+        self.rows::<C>(rows, columns).for_each(|row| bytes.extend_from_slice(row));
+        Cow::Owned(bytes)
     }
 }
 
@@ -268,6 +270,9 @@ fn to_sample(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
+/// Rows that are convolved at once: a tap then multiplies enough samples to fill vectors.
+const TOGETHER: usize = 4;
+
 /// Convolves along x; `columns` are the wanted ones of the result, `rows` those to go through.
 fn pass_over_rows<'a, const C: usize>(
     plane: &Plane,
@@ -281,16 +286,23 @@ fn pass_over_rows<'a, const C: usize>(
     };
     let mut bytes = vec![0; rows.len() * stride];
     let reach = taps.reach();
-    for (row, out) in plane.rows::<C>(rows, reach.clone()).zip(bytes.chunks_exact_mut(stride)) {
-        for ((start, taps), out) in taps.iter().zip(out.chunks_exact_mut(C)) {
-            let mut sums = [HALF; C];
-            for (pixel, tap) in row[(start - reach.start) * C..].chunks_exact(C).zip(taps) {
-                for (sum, sample) in sums.iter_mut().zip(pixel) {
+    let sources: Vec<&[u8]> = plane.rows::<C>(rows, reach.clone()).collect();
+    let mut together = vec![[[0; C]; TOGETHER]; reach.len()];
+    for (sources, out) in sources.chunks(TOGETHER).zip(bytes.chunks_mut(TOGETHER * stride)) {
+        for (row, source) in sources.iter().enumerate() {
+            for (pixels, pixel) in together.iter_mut().zip(source.chunks_exact(C)) {
+                pixels[row].copy_from_slice(pixel);
+            }
+        }
+        for (x, (start, taps)) in taps.iter().enumerate() {
+            let mut sums = [[HALF; C]; TOGETHER];
+            for (pixels, tap) in together[start - reach.start..].iter().zip(taps) {
+                for (sum, sample) in sums.as_flattened_mut().iter_mut().zip(pixels.as_flattened()) {
                     *sum += i32::from(*sample) * tap;
                 }
             }
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = to_sample(sum);
+            for (sums, out) in sums.iter().zip(out.chunks_exact_mut(stride)) {
+                out[x * C..(x + 1) * C].iter_mut().zip(sums).for_each(|(out, sum)| *out = to_sample(*sum));
             }
         }
     }

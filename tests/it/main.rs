@@ -1,10 +1,13 @@
 //! Integration tests: one binary, since each links libtorch.
 
 mod attacks;
+mod augment;
 mod autograd;
 mod cli;
 mod dependent;
 mod downloads;
+mod evaluating;
+mod explaining;
 mod exporting;
 mod fetch;
 mod formats;
@@ -20,9 +23,11 @@ mod pictures;
 mod predictor;
 mod properties;
 mod registry;
+mod reporting;
 mod shapes;
 mod support;
 mod surgery;
+mod training;
 mod web;
 mod wild;
 mod writing;

@@ -126,7 +126,7 @@ template <typename Body> int32_t guarded(Failure *failure, Body &&body) noexcept
   return kTorch;
 }
 
-variable_list tensors_at(Tensor *const *pointers, size_t count) {
+inline variable_list tensors_at(Tensor *const *pointers, size_t count) {
   variable_list tensors;
   tensors.reserve(count);
   for (size_t i = 0; i < count; ++i)
@@ -135,9 +135,9 @@ variable_list tensors_at(Tensor *const *pointers, size_t count) {
 }
 
 // A tensor that Rust will own; null for none.
-Tensor *given(Tensor tensor) { return tensor.defined() ? new Tensor(std::move(tensor)) : nullptr; }
+inline Tensor *given(Tensor tensor) { return tensor.defined() ? new Tensor(std::move(tensor)) : nullptr; }
 
-void give_all(variable_list tensors, Tensor **out) {
+inline void give_all(variable_list tensors, Tensor **out) {
   // All or nothing: what is not handed over is freed.
   std::vector<std::unique_ptr<Tensor>> owned;
   owned.reserve(tensors.size());

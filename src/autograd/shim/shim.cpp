@@ -211,24 +211,26 @@ int32_t dn_native_batch_norm_backward(const Tensor *grad, const Tensor *input, c
   });
 }
 
-// -------------------------------------------------------------------------------------------------------- CPU autocast
+// ------------------------------------------------------------------------------------------------------------ autocast
 
 struct Autocast {
   bool enabled;
   int32_t dtype;
 };
 
-int32_t dn_autocast_get(Autocast *now, Failure *failure) noexcept {
+int32_t dn_autocast_get(int8_t device_type, Autocast *now, Failure *failure) noexcept {
   return guarded(failure, [&] {
-    now->enabled = at::autocast::is_autocast_enabled(at::kCPU);
-    now->dtype = static_cast<int32_t>(at::autocast::get_autocast_dtype(at::kCPU));
+    const auto device = static_cast<at::DeviceType>(device_type);
+    now->enabled = at::autocast::is_autocast_enabled(device);
+    now->dtype = static_cast<int32_t>(at::autocast::get_autocast_dtype(device));
   });
 }
 
-int32_t dn_autocast_set(Autocast wanted, Failure *failure) noexcept {
+int32_t dn_autocast_set(int8_t device_type, Autocast wanted, Failure *failure) noexcept {
   return guarded(failure, [&] {
-    at::autocast::set_autocast_dtype(at::kCPU, static_cast<at::ScalarType>(wanted.dtype));
-    at::autocast::set_autocast_enabled(at::kCPU, wanted.enabled);
+    const auto device = static_cast<at::DeviceType>(device_type);
+    at::autocast::set_autocast_dtype(device, static_cast<at::ScalarType>(wanted.dtype));
+    at::autocast::set_autocast_enabled(device, wanted.enabled);
   });
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::data::split;
+use crate::transforms::RgbImage;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -5,10 +5,9 @@ use super::scratch::with_slot;
 use super::shape::Panels;
 use super::split::{Costs, Split};
 use super::{check_weight, Gradient, Scratch};
-use crate::kernels::rows::check_vector;
 use crate::kernels::shared::Shared;
 use crate::kernels::threads::part;
-use crate::kernels::{Machine, Rows, RowsMut};
+use crate::kernels::{Machine, Norm, Rows, RowsMut};
 
 /// What the backward pass computes from.
 #[derive(Debug, Clone, Copy)]
@@ -27,21 +26,6 @@ pub struct Backward<'a> {
     pub x: Rows<'a>,
 }
 
-/// The batch norm before the convolution, with a relu between. Every vector padded with zeros.
-#[derive(Debug, Clone, Copy)]
-pub struct Norm<'a> {
-    /// γ·invstd.
-    pub scale: &'a [f32],
-    /// β − mean·scale.
-    pub shift: &'a [f32],
-    /// The means that x̂ = (x − mean)·invstd is made with.
-    pub mean: &'a [f32],
-    /// 1 / √(var + ε).
-    pub invstd: &'a [f32],
-    /// γ: what dP is multiplied by before it is added up.
-    pub gamma: &'a [f32],
-}
-
 /// What [`backward_normed`] gives beside dX.
 #[derive(Debug)]
 pub struct Gradients<'a> {
@@ -53,11 +37,11 @@ pub struct Gradients<'a> {
     pub beta: &'a mut [f32],
 }
 
-/// Backward through convolution, relu and the first stage of the norm: with P = relu(x·scale + shift) and
-/// dP = relu'(P)·(dY·W), *adds* γ·dP to `g` and writes `gradients`.
+/// Backward through convolution, relu and the first stage of the norm before it: with P = relu(x·scale + shift) and
+/// dP = relu'(P)·(dY·W), *adds* scale·dP to `g` and writes `gradients`.
 ///
-/// `g` belongs to the x̂ that all readers of a channel share: each adds its own, and the norm's second stage, which is
-/// linear, is applied once for all. Its columns after the last, up to the padded length, get zeros added.
+/// All that read a channel add to one `g`: the norms' second stages are linear, and applied once for all. Its columns after the
+/// last, up to the padded length, get zeros added.
 ///
 /// # Panics
 /// If a slice is too short for the given sizes.
@@ -69,10 +53,7 @@ pub fn backward_normed(
     g: RowsMut,
     gradients: Gradients,
 ) {
-    let vectors = [norm.scale, norm.shift, norm.mean, norm.invstd, norm.gamma];
-    for (name, vector) in ["scale", "shift", "mean", "invstd", "gamma"].iter().zip(vectors) {
-        check_vector(name, vector, of.inputs);
-    }
+    norm.check(of.inputs);
     g.as_rows().check_padded("g", of.rows, of.inputs);
     let Gradients { weight, gamma, beta } = gradients;
     let shorter = gamma.len().min(beta.len());

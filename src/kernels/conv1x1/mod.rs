@@ -19,7 +19,7 @@ mod shape;
 mod split;
 mod tiles;
 
-pub use backward::{backward, backward_normed, Backward, Gradients, Norm};
+pub use backward::{backward, backward_normed, Backward, Gradients};
 pub use forward::{forward, Forward};
 pub use gradient::Gradient;
 pub use packed::Packed;

@@ -1,13 +1,13 @@
 //! One thread's share of the backward pass.
 
-use super::backward::{Backward, Norm};
+use super::backward::Backward;
 use super::gradient::Layout;
 use super::scratch::Slot;
 use super::shape::{group, height, tile_group, tile_rows, Panel, Panels};
 use super::tiles::{cut_tile, InputTile, Sink, Through, WeightTile, Write};
-use crate::kernels::padded;
 use crate::kernels::shared::Shared;
 use crate::kernels::simd::{Kernel, Vector};
+use crate::kernels::{padded, Norm};
 use std::ops::Range;
 
 /// The output channels of a packed weight gradient are rounded up to this: a multiple of any level's group.
@@ -109,7 +109,7 @@ impl Kernel for Part<'_, '_> {
                     match norm {
                         None => product.run::<V, _>(Write { dx, stride }),
                         Some(norm) => product.run::<V, _>(Through {
-                            gamma: norm.gamma.as_ptr().add(panel.first),
+                            scale: norm.affine.scale.as_ptr().add(panel.first),
                             mean: norm.mean.as_ptr().add(panel.first),
                             panel: input.as_ptr(),
                             width: panel.width,
@@ -219,8 +219,8 @@ unsafe fn pack_input<V: Vector>(
             unsafe {
                 let mut x = V::load(from.add(i * of.x.ld + j));
                 if let Some(norm) = norm {
-                    let [scale, shift] =
-                        [norm.scale, norm.shift].map(|v| V::load(v.as_ptr().add(panel.first + j)));
+                    let [scale, shift] = [norm.affine.scale, norm.affine.shift]
+                        .map(|v| V::load(v.as_ptr().add(panel.first + j)));
                     x = x.mul_add(scale, shift).relu();
                 }
                 x.store(to.add(i * panel.width + j));

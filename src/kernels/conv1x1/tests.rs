@@ -7,7 +7,7 @@
 mod case;
 
 use super::*;
-use crate::kernels::{padded, Affine, Moments, RowsMut};
+use crate::kernels::{padded, Affine, Moments, Norm, RowsMut};
 use case::{everywhere, normalized, packed, Inputs, Kind, Numbers, Sum, SHAPES};
 
 #[test]
@@ -146,8 +146,9 @@ fn backward_through_the_norm_adds_to_g_and_gives_the_gradients_of_gamma_and_beta
             let case = format!("{place}, {rows} × {inputs} → {outputs}, {kind:?}");
             let given = Inputs::new(rows, inputs, outputs);
             let mut numbers = Numbers(3);
-            let [scale, shift, mean, invstd, gamma] = [0; 5].map(|_| numbers.vector(inputs));
-            let norm = Norm { scale: &scale, shift: &shift, mean: &mean, invstd: &invstd, gamma: &gamma };
+            let [scale, shift, mean, invstd] = [0; 4].map(|_| numbers.vector(inputs));
+            let affine = Affine { scale: &scale, shift: &shift };
+            let norm = Norm { affine, mean: &mean, invstd: &invstd };
             let before = numbers.matrix(rows, inputs, 7.0);
             let of = given.backward(kind);
             let (mut g, mut g_again) = (before.clone(), before.clone());
@@ -166,8 +167,8 @@ fn backward_through_the_norm_adds_to_g_and_gives_the_gradients_of_gamma_and_beta
                     if p(row, input) <= 0.0 {
                         dp.value = 0.0;
                     }
-                    let mut sum = Sum { value: dp.value * f64::from(gamma[input]), ..dp };
-                    sum.magnitude *= f64::from(gamma[input]).abs();
+                    let mut sum = Sum { value: dp.value * f64::from(scale[input]), ..dp };
+                    sum.magnitude *= f64::from(scale[input]).abs();
                     sum.add(before.at(row, input));
                     sum.assert(g.at(row, input), &format!("{case}: g[{row}, {input}]"));
                     let x_hat = (given.x.at(row, input) - f64::from(mean[input])) * f64::from(invstd[input]);

@@ -119,8 +119,8 @@ impl Sink for Write {
 /// dX as dP through relu and the first stage of the norm: see [`backward_normed`](super::backward_normed).
 #[derive(Clone, Copy)]
 pub(super) struct Through {
-    /// γ, from the first column on.
-    pub gamma: *const f32,
+    /// γ·invstd, from the first column on.
+    pub scale: *const f32,
     /// The means, from the first column on.
     pub mean: *const f32,
     /// The normalized input's panel, and its width.
@@ -129,7 +129,7 @@ pub(super) struct Through {
     /// The input.
     pub x: *const f32,
     pub x_stride: usize,
-    /// What γ·dP is added to.
+    /// What scale·dP is added to.
     pub g: *mut f32,
     pub g_stride: usize,
     /// Σ dP.
@@ -144,7 +144,7 @@ impl Sink for Through {
         // SAFETY: the caller's.
         unsafe {
             Through {
-                gamma: self.gamma.add(column),
+                scale: self.scale.add(column),
                 mean: self.mean.add(column),
                 panel: self.panel.add(row * self.width + column),
                 x: self.x.add(row * self.x_stride + column),
@@ -185,7 +185,7 @@ impl Through {
         let at = J * V::LANES;
         // SAFETY: the caller's.
         unsafe {
-            let (gamma, mean) = (V::load(self.gamma.add(at)), V::load(self.mean.add(at)));
+            let (scale, mean) = (V::load(self.scale.add(at)), V::load(self.mean.add(at)));
             let (sums, products) = (self.sums.add(at), self.products.add(at));
             let (mut sum, mut product) = (V::load(sums), V::load(products));
             for (i, row) in acc.iter().enumerate() {
@@ -193,7 +193,7 @@ impl Through {
                 sum = sum.add(dp);
                 product = dp.mul_add(V::load(self.x.add(i * self.x_stride + at)).sub(mean), product);
                 let g = self.g.add(i * self.g_stride + at);
-                dp.mul_add(gamma, V::load(g)).store(g);
+                dp.mul_add(scale, V::load(g)).store(g);
             }
             sum.store(sums);
             product.store(products);

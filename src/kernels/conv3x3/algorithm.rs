@@ -39,7 +39,7 @@ impl Algorithm {
     /// The fastest for this shape. `inputs` and `outputs` are the forward's channels, whatever the pass.
     ///
     /// By what each costs: F4 wherever there are some dozens of tiles (7×7 in batches of 8, a single 14×14 as good as F2),
-    /// the plain sum for a few pixels. But a training step's forward pass takes F4 from [`LONG_SUM`] inputs on only.
+    /// the plain sum for a few pixels. But a training step's forward pass takes F4 from 128 inputs on only.
     pub fn fastest(pass: Pass, pictures: Pictures, inputs: usize, outputs: usize) -> Algorithm {
         let cost = |algorithm: &Algorithm| algorithm.cost(pass, pictures, inputs, outputs);
         let exact = pass == Pass::Forward && inputs < LONG_SUM;

@@ -25,9 +25,8 @@ pub use algorithm::{Algorithm, Pass};
 pub use packed::Packed;
 pub use weight_gradient::{weight_gradient, WeightGradient};
 
-use super::rows::check_vector;
 use super::shared::Shared;
-use super::{padded, Affine, Aligned, Machine, Moments, Rows, RowsMut};
+use super::{padded, Affine, Aligned, Machine, Moments, Norm, Rows, RowsMut};
 use sinks::{Columns, Masked};
 
 /// Memory that one call after another uses again. Its contents mean nothing between calls.
@@ -84,11 +83,7 @@ pub struct InputGradient<'a> {
     /// The forward's input x, before its norm.
     pub input: Rows<'a>,
     /// The forward's norm.
-    pub norm: Affine<'a>,
-    /// The norm's means: padded(channels), zeros beyond.
-    pub mean: &'a [f32],
-    /// 1/√(variance + ε): padded(channels), zeros beyond.
-    pub invstd: &'a [f32],
+    pub norm: Norm<'a>,
     /// Where V goes.
     pub to: Destination<'a>,
     /// Σ V·(x − mean)·invstd: one number a channel.
@@ -101,17 +96,9 @@ pub struct InputGradient<'a> {
 #[derive(Debug)]
 pub enum Destination<'a> {
     /// Rows that become V (a bottleneck layer: norm2's second step follows in conv1's backward).
-    Store {
-        /// The rows.
-        to: RowsMut<'a>,
-    },
-    /// Rows to which γ·V is added (a layer without bottleneck: the block's own G).
-    Add {
-        /// The rows.
-        to: RowsMut<'a>,
-        /// The norm's γ: padded(channels), zeros beyond.
-        gamma: &'a [f32],
-    },
+    Store(RowsMut<'a>),
+    /// Rows to which scale·V is added (a layer without bottleneck: the block's own G).
+    Add(RowsMut<'a>),
 }
 
 /// Writes the convolution of `input` with `weights` (packed by [`Packed::forward`]).
@@ -179,7 +166,7 @@ pub fn input_gradient(
     weights: &Packed,
     result: InputGradient<'_>,
 ) {
-    let InputGradient { input: x, norm, mean, invstd, to, dgamma, dbeta } = result;
+    let InputGradient { input: x, norm, to, dgamma, dbeta } = result;
     let form = weights.form();
     assert!(
         form.transposed && form.level == on.level,
@@ -188,21 +175,19 @@ pub fn input_gradient(
     let (rows, channels) = (pictures.rows(), form.columns);
     let input = Input { rows: gradient, norm: None };
     input.check(rows, form.depth);
-    Input { rows: x, norm: Some(norm) }.check(rows, channels);
-    check_vector("mean", mean, channels);
-    check_vector("invstd", invstd, channels);
+    Input { rows: x, norm: Some(norm.affine) }.check(rows, channels);
+    norm.check(channels);
     assert!(dgamma.len() >= channels && dbeta.len() >= channels, "conv3x3: the sums are one a channel");
     macro_rules! run {
-        ($add:literal, $to:ident, $gamma:expr) => {{
+        ($add:literal, $to:ident) => {{
             $to.as_rows().check_padded("conv3x3's input gradient", rows, channels);
             let sink = Masked::<$add> {
                 input: x.data.as_ptr(),
                 ld_input: x.ld,
-                scale: norm.scale.as_ptr(),
-                shift: norm.shift.as_ptr(),
-                mean: mean.as_ptr(),
-                invstd: invstd.as_ptr(),
-                gamma: $gamma,
+                scale: norm.affine.scale.as_ptr(),
+                shift: norm.affine.shift.as_ptr(),
+                mean: norm.mean.as_ptr(),
+                invstd: norm.invstd.as_ptr(),
                 to: Shared($to.data.as_mut_ptr()),
                 ld: $to.ld,
                 stride: padded(channels),
@@ -211,11 +196,8 @@ pub fn input_gradient(
         }};
     }
     let sums = match to {
-        Destination::Store { to } => run!(false, to, std::ptr::null()),
-        Destination::Add { to, gamma } => {
-            check_vector("gamma", gamma, channels);
-            run!(true, to, gamma.as_ptr())
-        }
+        Destination::Store(to) => run!(false, to),
+        Destination::Add(to) => run!(true, to),
     };
     for column in 0..channels {
         (dgamma[column], dbeta[column]) = (0.0, 0.0);

@@ -103,7 +103,7 @@ impl Sink for Columns {
     }
 }
 
-/// The input gradient's V. ADD: γ·V is added to what is there, else V is stored.
+/// The input gradient's V. ADD: scale·V is added to what is there, else V is stored.
 pub(super) struct Masked<const ADD: bool> {
     pub(super) input: *const f32,
     pub(super) ld_input: usize,
@@ -111,8 +111,6 @@ pub(super) struct Masked<const ADD: bool> {
     pub(super) shift: *const f32,
     pub(super) mean: *const f32,
     pub(super) invstd: *const f32,
-    /// Not read unless ADD.
-    pub(super) gamma: *const f32,
     pub(super) to: Shared,
     pub(super) ld: usize,
     pub(super) stride: usize,
@@ -127,7 +125,6 @@ pub(super) struct MaskedState<V> {
     shift: V,
     mean: V,
     invstd: V,
-    gamma: V,
     gamma_sum: V,
     beta_sum: V,
     column: usize,
@@ -146,7 +143,6 @@ impl<const ADD: bool> Sink for Masked<ADD> {
                 shift: V::load(self.shift.add(column)),
                 mean: V::load(self.mean.add(column)),
                 invstd: V::load(self.invstd.add(column)),
-                gamma: if ADD { V::load(self.gamma.add(column)) } else { V::zero() },
                 gamma_sum: V::zero(),
                 beta_sum: V::zero(),
                 column,
@@ -164,7 +160,7 @@ impl<const ADD: bool> Sink for Masked<ADD> {
             state.beta_sum = state.beta_sum.add(v);
             let to = self.to.0.add(row * self.ld + state.column);
             if ADD {
-                state.gamma.mul_add(v, V::load(to)).store(to);
+                state.scale.mul_add(v, V::load(to)).store(to);
             } else {
                 v.store(to);
             }

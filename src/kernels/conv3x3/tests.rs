@@ -95,9 +95,9 @@ fn input_gradient_is_masked_stored_or_added_and_summed_for_gamma_and_beta() {
                 let mut v = before.clone();
                 let (mut got_dgamma, mut got_dbeta) = (vec![1.0; inputs], vec![1.0; inputs]);
                 let to = if add {
-                    Destination::Add { to: RowsMut::new(&mut v, ld), gamma: &case.gamma }
+                    Destination::Add(RowsMut::new(&mut v, ld))
                 } else {
-                    Destination::Store { to: RowsMut::new(&mut v, ld) }
+                    Destination::Store(RowsMut::new(&mut v, ld))
                 };
                 input_gradient(
                     on,
@@ -107,9 +107,7 @@ fn input_gradient_is_masked_stored_or_added_and_summed_for_gamma_and_beta() {
                     &packed,
                     InputGradient {
                         input: case.input(true).rows,
-                        norm: case.norm(),
-                        mean: &case.mean,
-                        invstd: &case.invstd,
+                        norm: Norm { affine: case.norm(), mean: &case.mean, invstd: &case.invstd },
                         to,
                         dgamma: &mut got_dgamma,
                         dbeta: &mut got_dbeta,
@@ -119,7 +117,7 @@ fn input_gradient_is_masked_stored_or_added_and_summed_for_gamma_and_beta() {
                     .map(|i| {
                         let (row, c) = (i / inputs, i % inputs);
                         if add {
-                            f64::from(before[row * ld + c]) + f64::from(case.gamma[c]) * want[i]
+                            f64::from(before[row * ld + c]) + f64::from(case.scale[c]) * want[i]
                         } else {
                             want[i]
                         }

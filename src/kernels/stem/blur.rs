@@ -125,13 +125,13 @@ impl Kernel for BlurLine<'_> {
         for x in 0..of.width.div_ceil(2) {
             for c in (0..width).step_by(V::LANES) {
                 let mut sum = V::zero();
-                for i in 0..3 {
-                    for j in 0..3 {
+                for (i, down) in BINOMIAL.into_iter().enumerate() {
+                    for (j, across) in BINOMIAL.into_iter().enumerate() {
                         let line = first + reflected(2 * y + i, of.height);
                         let row = line * of.width + reflected(2 * x + j, of.width);
                         // SAFETY: `max_blur` checked the lengths; reflected pixels are in the picture.
                         let pixel = unsafe { V::load(xs.data.as_ptr().add(row * xs.ld + c)) };
-                        sum = V::splat(BINOMIAL[i] * BINOMIAL[j]).mul_add(pixel, sum);
+                        sum = V::splat(down * across).mul_add(pixel, sum);
                     }
                 }
                 // SAFETY: as above.

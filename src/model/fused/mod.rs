@@ -19,6 +19,7 @@ mod stem;
 
 pub use stage::Kernels;
 
+use super::batch_norm::BatchNorm2d;
 use super::dense_block::DenseBlock;
 use super::dense_layer::drop;
 use super::densenet::Features;
@@ -80,6 +81,7 @@ impl Engine {
             weight = next.weight.shallow_clone();
         }
         dense = last.try_forward_with(&dense, &weight)?;
+        let train = norm.uses_batch(train);
         let (n, _, h, w) = dense.size4()?;
         if train && n * h * w == 1 {
             return Err(ModelError::OneValuePerChannel { got: dense.size() });
@@ -108,10 +110,6 @@ impl Engine {
         tap: bool,
         pooled: bool,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let (n, _, h, w) = xs.size4()?;
-        if run.train && n * h * w == 1 {
-            return Err(ModelError::OneValuePerChannel { got: xs.size() });
-        }
         // Dropout before the pooling: the two do not commute.
         let dropped = |transition: &Transition| run.train && transition.drop_rate > 0.0;
         let transition = features.transitions.get(index);
@@ -121,7 +119,11 @@ impl Engine {
             None if pooled => End::Pool(&features.norm5),
             None => End::Norm(&features.norm5),
         };
-        check(&features.blocks[index], transition)?;
+        check(&features.blocks[index], end.norm(), transition)?;
+        let (n, _, h, w) = xs.size4()?;
+        if end.norm().uses_batch(run.train) && n * h * w == 1 {
+            return Err(ModelError::OneValuePerChannel { got: xs.size() });
+        }
         let (plan, inputs) =
             Plan::new(&features.blocks[index], end, xs, run.train, run.keep_bottlenecks, tap);
         let mut outputs =
@@ -151,7 +153,7 @@ fn channels_last(weight: &Tensor) -> Result<Tensor> {
 
 /// Refuses what a stage does not compute: layers whose public fields were changed into something that differs from layer to
 /// layer, or into another convolution.
-fn check(block: &DenseBlock, transition: Option<&Transition>) -> Result<()> {
+fn check(block: &DenseBlock, end: &BatchNorm2d, transition: Option<&Transition>) -> Result<()> {
     let refuse = |reason: &str| {
         let reason = format!("{reason}: use Memory::Standard for such a network");
         Err(ModelError::config("memory", "Fused or Minimal", reason))
@@ -165,6 +167,15 @@ fn check(block: &DenseBlock, transition: Option<&Transition>) -> Result<()> {
             && layer.norm2.is_some() == layer.conv2.is_some();
         if !same {
             return refuse("needs layers of one kind and one dropout in a block");
+        }
+        if [Some(&layer.norm1), layer.norm2.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|norm| norm.frozen != end.frozen)
+        {
+            return refuse(
+                "needs the batch norms of a block and of what follows it frozen together or not at all",
+            );
         }
         let convolutions = match &layer.conv2 {
             Some(conv2) => plain(&layer.conv1, 0) && plain(conv2, 1),

@@ -27,7 +27,7 @@ pub(super) struct Plan {
     /// Whether a 1×1 convolution stands before each 3×3.
     pub bottleneck: bool,
     pub tail: Tail,
-    /// Batch statistics and dropout, or running statistics.
+    /// Batch statistics, or running ones.
     pub train: bool,
     /// Whether conv1's outputs are kept for the backward pass, or computed again.
     pub keep_bottlenecks: bool,
@@ -75,6 +75,16 @@ pub(super) enum End<'a> {
     Pool(&'a BatchNorm2d),
 }
 
+impl End<'_> {
+    /// Its batch norm.
+    pub fn norm(&self) -> &BatchNorm2d {
+        match self {
+            End::Transition(transition) => &transition.norm,
+            End::Norm(norm) | End::Pool(norm) => norm,
+        }
+    }
+}
+
 /// One dense layer's parameters.
 pub(super) struct LayerParameters<'a> {
     pub gamma1: &'a Tensor,
@@ -103,10 +113,11 @@ impl Plan {
         keep_bottlenecks: bool,
         tap: bool,
     ) -> (Plan, Vec<Tensor>) {
-        let (tail, norm, conv) = match end {
-            End::Transition(transition) => (Tail::Transition, &transition.norm, Some(&transition.conv)),
-            End::Norm(norm) => (Tail::Norm, norm, None),
-            End::Pool(norm) => (Tail::Pool, norm, None),
+        let norm = end.norm();
+        let (tail, conv) = match &end {
+            End::Transition(transition) => (Tail::Transition, Some(&transition.conv)),
+            End::Norm(_) => (Tail::Norm, None),
+            End::Pool(_) => (Tail::Pool, None),
         };
         let first = &block.layers[0];
         let mut inputs = vec![xs.shallow_clone()];
@@ -128,7 +139,7 @@ impl Plan {
             layers: block.layers.len(),
             bottleneck: first.conv2.is_some(),
             tail,
-            train,
+            train: norm.uses_batch(train),
             keep_bottlenecks,
             tap,
             drop_rate: if train { first.drop_rate } else { 0.0 },

@@ -2,13 +2,13 @@
 //!
 //! Keeps the convolution's output alone, where ATen's operations keep the ReLU's output and int64 indices besides.
 
-use super::fast::{self, single, NormVectors, Terms};
+use super::fast::{self, single, NormVectors};
 use super::kept::Size;
 use super::plan::NormState;
 use super::stage::not_a_view;
 use crate::autograd::{f32_slice, BoxError, Buffer, Context, Function};
-use crate::kernels::norm::{self, Gradient, MaxPool};
-use crate::kernels::{Affine, Level, Rows, RowsMut};
+use crate::kernels::norm::{self, MaxPool};
+use crate::kernels::{Level, Rows, RowsMut};
 use tch::Tensor;
 
 /// One application: inputs are the convolution's output [N, C, H, W], γ and β.
@@ -50,8 +50,7 @@ impl Function for StemEnd {
         let small = Size { h: h as i64, w: w as i64, ..site.size };
         let mut output = Buffer::new(&[small.rows(), pool.channels as i64])?;
         let to = RowsMut::new(output.as_mut_slice(), pool.channels);
-        let affine = Affine { scale: &vectors.scale, shift: &vectors.shift };
-        norm::max_pool(site.machine(), pool, affine, rows, to);
+        norm::max_pool(site.machine(), pool, vectors.affine(), rows, to);
         if self.train {
             self.norm.move_by(&statistics, site.size.rows())?;
         }
@@ -72,7 +71,7 @@ impl Function for StemEnd {
         let (dgamma, dbeta) = norm::max_pool_backward(
             site.machine(),
             pool,
-            Affine { scale: &norm.scale, shift: &norm.shift },
+            norm.affine(),
             &norm.mean,
             rows(&xs),
             rows(&dy),
@@ -84,11 +83,16 @@ impl Function for StemEnd {
             |at: usize, sums: &[f64]| ctx.needs_input_grad(at).then(|| Tensor::from_slice(&single(sums)));
         let mut input = None;
         if ctx.needs_input_grad(0) {
-            let Terms { scale, mean, slope, offset } =
-                fast::second_stage(&norm, &dgamma, &dbeta, site.rows(), self.train);
-            let terms = Gradient { scale: &scale, mean: &mean, slope: &slope, offset: &offset };
+            let terms = fast::second_stage(&norm, &dgamma, &dbeta, site.rows(), self.train);
             let to = RowsMut::new(dx.as_mut_slice(), pool.channels);
-            norm::gradient_in_place(site.machine(), terms, rows(&xs), to, site.rows(), pool.channels);
+            norm::gradient_in_place(
+                site.machine(),
+                terms.gradient(),
+                rows(&xs),
+                to,
+                site.rows(),
+                pool.channels,
+            );
             input = Some(site.size.image(&dx.into_tensor())?);
         }
         Ok(vec![input, wanted(1, &dgamma), wanted(2, &dbeta)])

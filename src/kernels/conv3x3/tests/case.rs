@@ -41,7 +41,6 @@ pub(super) struct Case {
     pub(super) shift: Vec<f32>,
     pub(super) mean: Vec<f32>,
     pub(super) invstd: Vec<f32>,
-    pub(super) gamma: Vec<f32>,
     pub(super) weights: Vec<f32>,
     pub(super) gradient: Vec<f32>,
 }
@@ -64,7 +63,6 @@ impl Case {
             shift: random.vector(inputs),
             mean: random.vector(inputs),
             invstd: random.vector(inputs),
-            gamma: random.vector(inputs),
             weights: random.numbers(outputs * inputs * 9),
             gradient: random.numbers(rows * ld_gradient),
         }

@@ -7,8 +7,7 @@ use super::scratch::Scratch;
 use super::vectors::{numbers, NormVectors, SecondTerm};
 use super::Site;
 use crate::autograd::{f32_slice, Buffer};
-use crate::kernels::norm::{self, Gradient};
-use crate::kernels::{padded, Rows, RowsMut};
+use crate::kernels::{norm, padded, Rows, RowsMut};
 use crate::model::fused::kept::Kept;
 use crate::model::fused::plan::{LayerParameters, Plan};
 use tch::{TchError, Tensor};
@@ -99,8 +98,6 @@ impl Pass<'_> {
     fn feature_gradient(&self, g: &[f32], from: usize, count: usize, to: RowsMut) {
         let rows = self.site.rows();
         let terms = self.shared.terms(&self.mean, from, count, rows, self.plan.train);
-        let terms =
-            Gradient { scale: &terms.scale, mean: &terms.mean, slope: &terms.slope, offset: &terms.offset };
         let columns = |data| Rows::new(data, self.ld);
         let more = self.tapped.as_ref().map(|tapped| {
             let slice = f32_slice(tapped).unwrap_or_default();
@@ -108,7 +105,7 @@ impl Pass<'_> {
         });
         norm::gradient(
             self.site.machine(),
-            terms,
+            terms.gradient(),
             columns(&g[from..]),
             columns(&self.features[from..]),
             more,

@@ -6,7 +6,7 @@ use super::{contiguous, Site};
 use crate::autograd::{f32_slice, Buffer};
 use crate::kernels::conv3x3::{self, Algorithm, Pass};
 use crate::kernels::norm::{self, Pool};
-use crate::kernels::{self, conv1x1, padded, Affine, Moments, Rows, RowsMut};
+use crate::kernels::{self, conv1x1, padded, Moments, Rows, RowsMut};
 use crate::model::fused::kept::{output_size, Kept};
 use crate::model::fused::plan::{LayerParameters, Plan, Tail};
 use tch::{Kind, TchError, Tensor};
@@ -182,7 +182,7 @@ impl Pass1<'_> {
         let of = conv1x1::Forward {
             rows,
             x: Rows::new(self.features.as_slice(), self.ld),
-            norm: Some(Affine { scale: &norm1.scale, shift: &norm1.shift }),
+            norm: Some(norm1.affine()),
             weight: &scratch.packed1,
             bias: None,
             relu: false,
@@ -208,7 +208,7 @@ impl Pass1<'_> {
         let weight = contiguous(weight)?;
         let algorithm = Algorithm::fastest(Pass::Forward, site.pictures(), inputs, count);
         scratch.packed3.forward(site.machine(), algorithm, &numbers(&weight), count, inputs);
-        let norm = Some(Affine { scale: &norm.scale, shift: &norm.shift });
+        let norm = Some(norm.affine());
         let mut moments = Moments::default();
         let wanted = self.plan.train.then_some(&mut moments);
         let convolve = |scratch: &mut Scratch, rows: Rows, to: RowsMut, at: usize| {
@@ -258,7 +258,7 @@ impl Pass1<'_> {
 
     fn tail(&mut self, norm: &NormVectors, conv: Option<&Tensor>) -> Result<Tensor, TchError> {
         let (site, channels) = (self.site, self.shared.mean.len());
-        let affine = Affine { scale: &norm.scale, shift: &norm.shift };
+        let affine = norm.affine();
         let xs = Rows::new(self.features.as_slice(), self.ld);
         let pool = tail_pool(self.plan.tail, site, channels);
         let windows = pool.windows();

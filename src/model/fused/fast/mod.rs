@@ -11,7 +11,7 @@ mod vectors;
 pub(super) use backward::backward;
 pub(super) use forward::forward;
 pub(super) use scratch::Scratch;
-pub(super) use vectors::{second_stage, single, NormVectors, Terms};
+pub(super) use vectors::{second_stage, single, NormVectors};
 
 use super::kept::Size;
 use crate::autograd::LibtorchThreads;

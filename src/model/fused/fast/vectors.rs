@@ -1,7 +1,8 @@
 //! A norm's vectors as the kernels take them.
 
 use crate::autograd::f32_slice;
-use crate::kernels::padded;
+use crate::kernels::norm::Gradient;
+use crate::kernels::{padded, Affine, Norm};
 use tch::Tensor;
 
 /// A norm over C channels with its statistics put in; each vector padded with zeros.
@@ -36,6 +37,16 @@ impl NormVectors {
         vectors
     }
 
+    /// As the forward's kernels take them.
+    pub fn affine(&self) -> Affine<'_> {
+        Affine { scale: &self.scale, shift: &self.shift }
+    }
+
+    /// As the backward's kernels take them.
+    pub fn norm(&self) -> Norm<'_> {
+        Norm { affine: self.affine(), mean: &self.mean, invstd: &self.invstd }
+    }
+
     /// From tensors.
     pub fn from_tensors(gamma: &Tensor, beta: &Tensor, (mean, var): &(Tensor, Tensor), eps: f64) -> Self {
         Self::new(&numbers(gamma), &numbers(beta), &numbers(mean), &numbers(var), eps)
@@ -62,12 +73,19 @@ pub(super) struct SecondTerm {
     gamma: Vec<f64>,
 }
 
-/// [`crate::kernels::norm::Gradient`]'s vectors.
+/// [`Gradient`]'s vectors.
 pub(in crate::model::fused) struct Terms {
     pub scale: Vec<f32>,
     pub mean: Vec<f32>,
     pub slope: Vec<f32>,
     pub offset: Vec<f32>,
+}
+
+impl Terms {
+    /// As the kernels take them.
+    pub fn gradient(&self) -> Gradient<'_> {
+        Gradient { scale: &self.scale, mean: &self.mean, slope: &self.slope, offset: &self.offset }
+    }
 }
 
 impl SecondTerm {

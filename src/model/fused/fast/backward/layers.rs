@@ -3,8 +3,7 @@
 use super::{undrop, weight_buffer, Pass};
 use crate::autograd::{f32_slice, Buffer};
 use crate::kernels::conv3x3::{self, Algorithm, Pass as Of};
-use crate::kernels::norm::{self, Gradient};
-use crate::kernels::{conv1x1, padded, Affine, Rows, RowsMut};
+use crate::kernels::{conv1x1, norm, padded, Rows, RowsMut};
 use crate::model::fused::fast::contiguous;
 use crate::model::fused::fast::scratch::Scratch;
 use crate::model::fused::fast::vectors::{numbers, second_stage, single, NormVectors};
@@ -24,7 +23,7 @@ impl Pass<'_> {
         let (rows, channels) = (Rows::new(self.features, self.ld), layer.gamma1.numel());
         let at = self.plan.layer_at(index) + 2;
         let mut g = std::mem::take(&mut scratch.g);
-        let to = conv3x3::Destination::Add { to: RowsMut::new(&mut g, self.ld), gamma: &norm1.scale };
+        let to = conv3x3::Destination::Add(RowsMut::new(&mut g, self.ld));
         let (dgamma, dbeta) =
             self.convolution(scratch, layer.conv1, at, (rows, channels), norm1, output, to)?;
         scratch.g = g;
@@ -59,7 +58,7 @@ impl Pass<'_> {
         };
         let norm2 = self.norm(plan.norm2(index), second.gamma2, second.beta2);
         let mut v = std::mem::take(&mut scratch.v);
-        let to = conv3x3::Destination::Store { to: RowsMut::new(v.take(rows * ldy), ldy) };
+        let to = conv3x3::Destination::Store(RowsMut::new(v.take(rows * ldy), ldy));
         let input = (Rows::new(y1, ldy), width);
         let (dgamma, dbeta) = self.convolution(scratch, second.conv2, at + 5, input, &norm2, output, to)?;
         self.set(at + 3, &single(&dgamma), &single(&dbeta));
@@ -74,20 +73,8 @@ impl Pass<'_> {
             .collect();
         if mask.is_some() {
             // The mask stands between norm2 and conv1: their gradient has to exist.
-            let terms = Gradient {
-                scale: &terms.scale,
-                mean: &terms.mean,
-                slope: &terms.slope,
-                offset: &terms.offset,
-            };
-            norm::gradient_in_place(
-                site.machine(),
-                terms,
-                Rows::new(y1, ldy),
-                RowsMut::new(&mut v, ldy),
-                rows,
-                width,
-            );
+            let (xs, to) = (Rows::new(y1, ldy), RowsMut::new(&mut v, ldy));
+            norm::gradient_in_place(site.machine(), terms.gradient(), xs, to, rows, width);
             undrop(&mut v, width, mask, plan.drop_rate)?;
         }
         let v_rows = Rows::new(&v, ldy);
@@ -108,13 +95,6 @@ impl Pass<'_> {
             gradient,
             x: Rows::new(self.features, self.ld),
         };
-        let norm = conv1x1::Norm {
-            scale: &norm1.scale,
-            shift: &norm1.shift,
-            mean: &norm1.mean,
-            invstd: &norm1.invstd,
-            gamma: &norm1.scale,
-        };
         let (mut dgamma, mut dbeta) = (vec![0.0; channels], vec![0.0; channels]);
         let mut dw = weight_buffer(layer.conv1, (self.needs)(at + 2))?;
         let gradients = conv1x1::Gradients {
@@ -123,7 +103,7 @@ impl Pass<'_> {
             beta: &mut dbeta,
         };
         let g = RowsMut::new(&mut scratch.g, self.ld);
-        conv1x1::backward_normed(site.machine(), &mut scratch.conv1, &of, &norm, g, gradients);
+        conv1x1::backward_normed(site.machine(), &mut scratch.conv1, &of, &norm1.norm(), g, gradients);
         scratch.clock.lap("conv1 backward");
         self.gradients[at + 2] = dw.map(Buffer::into_tensor);
         (scratch.v, scratch.y1) = (v, again);
@@ -144,7 +124,7 @@ impl Pass<'_> {
         let of = conv1x1::Forward {
             rows: self.site.rows(),
             x: Rows::new(self.features, self.ld),
-            norm: Some(Affine { scale: &norm1.scale, shift: &norm1.shift }),
+            norm: Some(norm1.affine()),
             weight: &scratch.packed1,
             bias: None,
             relu: false,
@@ -170,13 +150,12 @@ impl Pass<'_> {
         let (site, pictures) = (self.site, self.site.pictures());
         let outputs = weight.size()[0] as usize;
         let output = Rows::new(output, padded(outputs));
-        let affine = Affine { scale: &norm.scale, shift: &norm.shift };
         if let Some(mut dw) = weight_buffer(weight, (self.needs)(at))? {
             let algorithm = Algorithm::fastest(Of::WeightGradient, pictures, inputs, outputs);
             let of = conv3x3::WeightGradient {
                 gradient: output,
                 outputs,
-                input: conv3x3::Input { rows, norm: Some(affine) },
+                input: conv3x3::Input { rows, norm: Some(norm.affine()) },
                 inputs,
                 to: dw.as_mut_slice(),
             };
@@ -190,9 +169,7 @@ impl Pass<'_> {
         let (mut dgamma, mut dbeta) = (vec![0.0; inputs], vec![0.0; inputs]);
         let result = conv3x3::InputGradient {
             input: rows,
-            norm: affine,
-            mean: &norm.mean,
-            invstd: &norm.invstd,
+            norm: norm.norm(),
             to,
             dgamma: &mut dgamma,
             dbeta: &mut dbeta,

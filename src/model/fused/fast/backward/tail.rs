@@ -2,7 +2,7 @@
 
 use super::{weight_buffer, Pass};
 use crate::autograd::{f32_slice, Buffer};
-use crate::kernels::{conv1x1, norm, padded, Affine, Aligned, Rows, RowsMut};
+use crate::kernels::{conv1x1, norm, padded, Aligned, Rows, RowsMut};
 use crate::model::fused::fast::contiguous;
 use crate::model::fused::fast::forward::tail_pool;
 use crate::model::fused::fast::scratch::Scratch;
@@ -17,7 +17,7 @@ impl Pass<'_> {
         let at = plan.tail_at();
         let (gamma, beta, conv) = plan.tail_parameters(&self.kept.parameters);
         let norm = self.norm(plan.norm_tail(), gamma, beta);
-        let affine = Affine { scale: &norm.scale, shift: &norm.shift };
+        let affine = norm.affine();
         let pool = tail_pool(plan.tail, site, channels);
         let xs = Rows::new(self.features, self.ld);
         let output = match plan.tail {
