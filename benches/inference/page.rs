@@ -289,6 +289,9 @@ fn draw(record: &Record, threads: usize, path: &Path) -> Result<bool> {
         self::threads(threads)
     );
     fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
-    fs::write(path, bar_chart(&Bars { title: &title, y_label: "% of the FMA peak", groups: &groups, series: &series }))?;
+    fs::write(
+        path,
+        bar_chart(&Bars { title: &title, y_label: "% of the FMA peak", groups: &groups, series: &series }),
+    )?;
     Ok(true)
 }

@@ -42,8 +42,7 @@ impl Context {
 
     /// In backward: whether operations on tensors are recorded, for a second derivative (`create_graph`).
     pub fn create_graph(&self) -> bool {
-        // SAFETY: reads a thread-local flag.
-        self.in_backward && unsafe { ffi::dn_grad_mode() }
+        self.in_backward && grad_enabled()
     }
 
     /// In forward: saves tensors for backward, after those saved earlier. Does nothing in backward.
@@ -131,4 +130,10 @@ impl Context {
         };
         tensor.map(Option::unwrap_or_default).map_err(Fault::plain)
     }
+}
+
+/// Whether operations on tensors that require gradients are recorded, on this thread. torch: `is_grad_enabled`.
+pub(crate) fn grad_enabled() -> bool {
+    // SAFETY: reads a thread-local flag.
+    unsafe { ffi::dn_grad_mode() }
 }

@@ -25,6 +25,7 @@ mod threads;
 pub mod updates;
 
 pub use autocast::{cpu_autocast_enabled, with_autocast, with_cpu_autocast};
+pub(crate) use context::grad_enabled;
 pub use context::Context;
 pub use engine::{backward, grad, run_backward, Options};
 pub use error::{AutogradError, BoxError, Pass, Result};
@@ -32,6 +33,6 @@ pub use function::{apply, Function};
 pub use gradcheck::{gradcheck, Tolerance};
 pub use memory::{count_cpu_memory, MemoryCount};
 pub use ops::{convolution_backward, native_batch_norm_backward, BatchNorm, Convolution};
-pub(crate) use recompute::{batch_statistics, make_again, Kept, Snapshot};
+pub(crate) use recompute::{batch_statistics, make_again, version, Kept, Snapshot};
 pub(crate) use slices::{f32_slice, Buffer};
 pub use threads::{num_threads, parallel_for, LibtorchThreads};

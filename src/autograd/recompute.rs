@@ -93,7 +93,7 @@ impl Snapshot {
 }
 
 /// How often the tensor's memory was written to, through whatever view.
-fn version(tensor: &Tensor) -> Result<i64> {
+pub(crate) fn version(tensor: &Tensor) -> Result<i64> {
     let mut version = 0;
     // SAFETY: `tensor` lives through the call, which writes `version`.
     ffi::call(|failure| unsafe { ffi::dn_version(tensor.as_ptr(), &mut version, failure) })

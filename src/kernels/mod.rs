@@ -17,6 +17,7 @@ pub mod scratch;
 mod shared;
 pub mod simd;
 mod statistics;
+pub mod stem;
 pub mod threads;
 pub mod tile;
 
@@ -33,4 +34,15 @@ pub const PAD: usize = 16;
 /// The next multiple of [`PAD`].
 pub const fn padded(channels: usize) -> usize {
     channels.next_multiple_of(PAD)
+}
+
+/// From one row of `channels` channels to the next, where whole columns of rows are read: rows a power of two apart would
+/// fall into few cache sets.
+pub const fn spread(channels: usize) -> usize {
+    let width = padded(channels);
+    if width.is_multiple_of(128) {
+        width + PAD
+    } else {
+        width
+    }
 }

@@ -5,14 +5,16 @@ use super::config::DenseNetConfig;
 use super::dense_block::DenseBlock;
 use super::error::{ModelError, Result};
 use super::fused::{Engine, Kernels};
-use super::inference::Numerics;
+use super::inference::{Numerics, Prepared};
 use super::init::{self, Init};
 use super::layers::{channels_last, Conv2d, Linear};
 use super::stem::StemLayers;
 use super::surgery::Taps;
 use super::transition::Transition;
+use crate::autograd;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tch::{nn, Device, Tensor};
+use tch::{nn, Device, Kind, Tensor};
 
 /// torchvision: `DenseNet`.
 ///
@@ -217,6 +219,9 @@ impl DenseNet {
     /// [`ModelError::InputShape`], [`ModelError::InputKind`] or [`ModelError::InputDevice`] say what input this network
     /// takes; [`ModelError::OneValuePerChannel`]; or libtorch's own.
     pub fn try_forward(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        if let Some(prepared) = self.prepared(xs, train)? {
+            return prepared.forward(xs);
+        }
         if self.fused_run(train).is_none() {
             return self.forward_head(&self.forward_features(xs, train)?, false);
         }
@@ -234,9 +239,10 @@ impl DenseNet {
         self.engine.kernels = kernels;
     }
 
-    /// Chooses how the network computes in evaluation mode without gradients: [`Numerics::Exact`] unless told otherwise.
-    /// `Fused` and `Auto` keep a [`Prepared`](super::Prepared) network beside this one, made at the first such call and
-    /// made anew when the parameters have changed since.
+    /// Chooses how [`DenseNet::try_forward`] computes in evaluation where no graph is to be recorded (under `no_grad`, or
+    /// with nothing that requires gradients): [`Numerics::Exact`] unless told otherwise. `Fused` and `Auto` keep a
+    /// [`Prepared`] network beside this one, made at the first such call and anew whenever it is
+    /// [stale](Prepared::stale). Every other pass, and those to feature maps, compute as before.
     pub fn set_numerics(&mut self, numerics: Numerics) {
         self.engine.numerics = numerics;
     }
@@ -257,20 +263,69 @@ impl DenseNet {
         self.features.norm5.weight.device()
     }
 
+    /// What inputs it takes.
+    pub(super) fn expected(&self) -> Expected {
+        Expected {
+            channels: self.config.in_channels,
+            min: self.config.min_input_size(),
+            kind: self.features.stem.convs[0].weight.kind(),
+            device: self.device(),
+        }
+    }
+
     /// Checks rank, channels, size, dtype and device of an input.
     pub(crate) fn check_input(&self, xs: &Tensor) -> Result<()> {
-        let (got, min) = (xs.size(), self.config.min_input_size());
-        let fits = matches!(got[..], [_, channels, height, width]
-            if channels == self.config.in_channels && height >= min && width >= min);
+        self.expected().check(xs)
+    }
+
+    /// The prepared network that computes this pass, where [`DenseNet::set_numerics`] asks for one: evaluation, and nothing
+    /// to be recorded.
+    fn prepared(&self, xs: &Tensor, train: bool) -> Result<Option<Arc<Prepared>>> {
+        let numerics = self.engine.numerics;
+        if train || numerics == Numerics::Exact || (autograd::grad_enabled() && self.wants_gradients(xs)) {
+            return Ok(None);
+        }
+        let mut kept = self.engine.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prepared) = kept.as_ref().filter(|prepared| !prepared.stale(self)) {
+            return Ok(Some(prepared.clone()));
+        }
+        match Prepared::new(self) {
+            Ok(prepared) => Ok(Some(kept.insert(Arc::new(prepared)).clone())),
+            Err(ModelError::NotFusable { .. }) if numerics == Numerics::Auto => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn wants_gradients(&self, xs: &Tensor) -> bool {
+        xs.requires_grad() || self.named_tensors().iter().any(|(_, tensor)| tensor.requires_grad())
+    }
+}
+
+/// The inputs that a network takes: [N, channels, H, W].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expected {
+    pub channels: i64,
+    /// Of H and W.
+    pub min: i64,
+    pub kind: Kind,
+    pub device: Device,
+}
+
+impl Expected {
+    /// Refuses every other.
+    pub fn check(&self, xs: &Tensor) -> Result<()> {
+        let Expected { channels, min, kind, device } = *self;
+        let got = xs.size();
+        let fits = matches!(got[..], [_, got, height, width]
+            if got == channels && height >= min && width >= min);
         if !fits {
-            return Err(ModelError::InputShape { got, channels: self.config.in_channels, min });
+            return Err(ModelError::InputShape { got, channels, min });
         }
-        let weight = &self.features.stem.convs[0].weight;
-        if xs.kind() != weight.kind() {
-            return Err(ModelError::InputKind { got: xs.kind(), expected: weight.kind() });
+        if xs.kind() != kind {
+            return Err(ModelError::InputKind { got: xs.kind(), expected: kind });
         }
-        if xs.device() != self.device() {
-            return Err(ModelError::InputDevice { got: xs.device(), expected: self.device() });
+        if xs.device() != device {
+            return Err(ModelError::InputDevice { got: xs.device(), expected: device });
         }
         Ok(())
     }

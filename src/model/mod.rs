@@ -12,6 +12,7 @@
 mod batch_norm;
 mod blur_pool;
 mod cifar;
+mod clock;
 mod config;
 mod dense_block;
 mod dense_layer;

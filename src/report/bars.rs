@@ -46,7 +46,8 @@ pub fn bar_chart(bars: &Bars) -> String {
         let left = LEFT + room * group as f64;
         svg.text((left + room / 2.0, bottom + 19.0), Anchor::Middle, 12.0, INK, name);
         for (index, (series, heights)) in bars.series.iter().enumerate() {
-            let Some(height) = heights.get(group).copied().flatten().filter(|height| height.is_finite()) else {
+            let Some(height) = heights.get(group).copied().flatten().filter(|height| height.is_finite())
+            else {
                 continue;
             };
             let x = left + room * (1.0 - FILLED) / 2.0 + width * index as f64;

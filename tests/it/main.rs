@@ -12,6 +12,7 @@ mod exporting;
 mod fetch;
 mod formats;
 mod fused;
+mod inference;
 mod inspecting;
 mod loading;
 mod memory_efficient;

@@ -108,6 +108,11 @@ impl Level {
         Level::available()[0]
     }
 
+    /// The one that every processor has.
+    pub fn portable() -> Level {
+        Level(Set::Portable)
+    }
+
     /// `avx512`, `avx2` or `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {

@@ -24,7 +24,7 @@ use super::dense_block::DenseBlock;
 use super::dense_layer::drop;
 use super::densenet::Features;
 use super::error::{ModelError, Result};
-use super::inference::Numerics;
+use super::inference::{Numerics, Prepared};
 use super::layers::{channels_last, Conv2d};
 use super::stem::StemLayers;
 use super::transition::Transition;
@@ -41,6 +41,8 @@ pub(super) struct Engine {
     pub kernels: Kernels,
     /// How evaluation without gradients computes.
     pub numerics: Numerics,
+    /// What computes it, made at the first such pass.
+    pub prepared: Mutex<Option<Arc<Prepared>>>,
     scratch: SharedScratch,
 }
 

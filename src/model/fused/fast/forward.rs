@@ -2,11 +2,11 @@
 
 use super::scratch::Scratch;
 use super::vectors::{numbers, single, NormVectors};
-use super::{contiguous, feature_stride, Site};
+use super::{contiguous, Site};
 use crate::autograd::{f32_slice, Buffer};
 use crate::kernels::conv3x3::{self, Algorithm, Pass};
 use crate::kernels::norm::{self, Pool};
-use crate::kernels::{conv1x1, padded, Moments, Rows, RowsMut};
+use crate::kernels::{self, conv1x1, padded, Moments, Rows, RowsMut};
 use crate::model::fused::kept::{output_size, Kept};
 use crate::model::fused::plan::{LayerParameters, Plan, Tail};
 use tch::{Kind, TchError, Tensor};
@@ -26,7 +26,7 @@ pub(in crate::model::fused) fn forward(
     let parameters = &inputs[1..];
     let total = plan.tail_parameters(parameters).0.numel();
     let rows = site.rows();
-    let ld = feature_stride(total);
+    let ld = kernels::spread(total);
     scratch.clock.start();
     let mut features = Buffer::new(&[rows as i64, ld as i64])?;
     let mut shared = Statistics::new(total);

@@ -4,7 +4,6 @@
 //! saved tensor. Everything else is [`Scratch`], one for the network, used again by every layer, stage and step.
 
 mod backward;
-mod clock;
 mod forward;
 mod scratch;
 mod vectors;
@@ -17,7 +16,7 @@ pub(super) use vectors::{second_stage, single, NormVectors};
 use super::kept::Size;
 use crate::autograd::LibtorchThreads;
 use crate::kernels::conv3x3::Pictures;
-use crate::kernels::{padded, Level, Machine};
+use crate::kernels::{Level, Machine};
 use std::borrow::Borrow;
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -48,16 +47,6 @@ pub(super) fn takes<T: Borrow<Tensor>>(inputs: impl IntoIterator<Item = T>) -> b
         let tensor = tensor.borrow();
         tensor.kind() == Kind::Float && tensor.device() == Device::Cpu && tensor.numel() > 0
     })
-}
-
-/// From one row of C channels to the next in a feature buffer. Rows a power of two apart would fall into few cache sets.
-fn feature_stride(channels: usize) -> usize {
-    let width = padded(channels);
-    if width.is_multiple_of(128) {
-        width + 16
-    } else {
-        width
-    }
 }
 
 /// A parameter's numbers, in torch's order whatever its memory format.

@@ -1,7 +1,7 @@
 //! Memory that every layer, stage and step uses again.
 
-use super::clock::Clock;
 use crate::kernels::{conv1x1, conv3x3, Aligned};
+use crate::model::clock::Clock;
 
 /// Grows to what the largest stage needs, [M, C] once and [M, bottleneck] once or twice, and stays until the network and
 /// its graphs are gone. Holds nothing between passes.
