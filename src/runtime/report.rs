@@ -147,7 +147,10 @@ impl fmt::Display for Report {
         line("cpu", &self.cpu_features.join(", "))?;
         let exact = self.cpu_capability.unwrap_or("an unknown instruction set");
         line("  exact", &format_args!("libtorch's kernels, for {exact}"))?;
-        line("  fused", &format_args!("our own for f32 on the CPU, for {}", self.own_kernels))?;
+        match Level::best() == Level::portable() {
+            false => line("  fused", &format_args!("our own for f32 on the CPU, for {}", self.own_kernels))?,
+            true => line("  fused", &"refused: our own kernels are for AVX2 and AVX-512 (auto: exact)")?,
+        }
         line("jpeg decoder", &self.jpeg_decoder)?;
         let memory =
             if self.keeps_freed_memory { "kept for reuse" } else { "left to the allocator's defaults" };
