@@ -21,7 +21,7 @@ pub struct Ready {
 }
 
 enum Runs {
-    Ours(Predictor),
+    Ours(Box<Predictor>),
     Tch(Box<dyn nn::ModuleT>),
 }
 
@@ -136,7 +136,7 @@ fn prepare(question: &Value) -> Result<Ready> {
     if together && numerics == Numerics::Fused {
         predictor = predictor.with_threading(Threading::Throughput)?;
     }
-    Ok(Ready { runs: Runs::Ours(predictor), input })
+    Ok(Ready { runs: Runs::Ours(Box::new(predictor)), input })
 }
 
 fn tchs_own(arch: Arch, path: &nn::Path) -> Result<Box<dyn nn::ModuleT>> {

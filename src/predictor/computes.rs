@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 pub(super) enum Computes {
     Exact(Box<DenseNet>),
     /// The network is gone: its folded weights are all that is held.
-    Fused(Prepared),
+    Fused(Box<Prepared>),
 }
 
 impl Computes {
@@ -25,7 +25,7 @@ impl Computes {
         };
         let note = match prepared {
             None => None,
-            Some(Ok(prepared)) => return Ok((Computes::Fused(prepared), None)),
+            Some(Ok(prepared)) => return Ok((Computes::Fused(Box::new(prepared)), None)),
             Some(Err(ModelError::NotFusable { found, .. })) if network.numerics() == Numerics::Auto => {
                 Some(format!("numerics auto: exact, for fused takes f32 networks on the CPU and {found}"))
             }
@@ -43,7 +43,7 @@ impl Computes {
     /// See [`super::Predictor::with_threading`].
     pub fn with_threading(self, threading: Threading) -> Result<Computes> {
         match (self, threading) {
-            (Computes::Fused(prepared), _) => Ok(Computes::Fused(prepared.with_threads(threading))),
+            (Computes::Fused(prepared), _) => Ok(Computes::Fused(Box::new(prepared.with_threads(threading)))),
             (exact, Threading::Latency) => Ok(exact),
             (Computes::Exact(_), Threading::Throughput) => Err(PredictError::Threading),
         }
