@@ -117,7 +117,8 @@ fn weights_are_loaded_fused_and_a_fused_predictor_keeps_what_it_was_made_from() 
     });
     assert_eq!((exact.config(), exact.categories()), (fused.config(), fused.categories()));
     let picture = transforms::open(format!("{PICTURES}/coat_2.png")).unwrap();
-    let [exact, fused] = [exact, fused].map(|predictor| predictor.predict(&[picture.clone()], 1).unwrap());
+    let [exact, fused] =
+        [exact, fused].map(|predictor| predictor.predict(std::slice::from_ref(&picture), 1).unwrap());
     assert_eq!(exact[0][0].index, fused[0][0].index);
 
     let network = network(Kind::Float, Numerics::Fused);
