@@ -94,7 +94,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Runs the participants of one case in turn and prints three tables.
+/// Runs the participants of one case in turn and prints four tables.
 fn compare(args: &Args, arch: &str, batch_size: i64, threads: usize) -> Result<()> {
     let wanted = |name: &str| args.only.as_ref().is_none_or(|part| name.contains(part.as_str()));
     let participants: Vec<_> =
@@ -116,6 +116,7 @@ fn compare(args: &Args, arch: &str, batch_size: i64, threads: usize) -> Result<(
         ("step_ms", "ms/step", 1.0),
         ("activation_bytes", "MB, peak over start", 1e-6),
         ("kept_bytes", "MB, kept", 1e-6),
+        ("peak_tensor_bytes", "MB, tensors at most", 1e-6),
     ] {
         let mut rows = Vec::new();
         for ((name, _), answers) in participants.iter().zip(&answers) {

@@ -53,12 +53,22 @@ def build(arch, variant):
     return model, 32, 10
 
 
-def kept_bytes(forward):
-    """Bytes a forward pass leaves allocated, as PyTorch's CPU allocator reports them to its profiler."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+def tensor_bytes(forward):
+    """Bytes a forward pass leaves allocated, and the most that it and backward have at once, as PyTorch's CPU allocator
+    reports them to its profiler."""
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
         loss = forward()
+    kept = sum(event.self_cpu_memory_usage for event in profile.events())
     del loss
-    return sum(event.self_cpu_memory_usage for event in profile.events())
+    with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
+        forward().backward()
+    live = peak = 0
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return kept, peak
 
 
 def main():
@@ -68,7 +78,7 @@ def main():
     parser.add_argument("--size", type=int)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--kept", action="store_true", help="count kept_bytes, in a pass of its own after the steps")
+    parser.add_argument("--kept", action="store_true", help="count kept_bytes and peak_tensor_bytes, in passes of their own after the steps")
     parser.add_argument(
         "--variant", choices=["plain", "channels_last", "memory_efficient", "reference"], default="plain"
     )
@@ -104,10 +114,10 @@ def main():
             times.append((time.perf_counter() - start) * 1000)
     peak = memory("VmHWM")
     del loss
-    kept = None
+    kept = peak_tensors = None
     if args.kept:
         optimizer.zero_grad()
-        kept = kept_bytes(forward)
+        kept, peak_tensors = tensor_bytes(forward)
     print(
         json.dumps(
             {
@@ -115,6 +125,7 @@ def main():
                 "step_ms_min": min(times),
                 "activation_bytes": peak - before,
                 "kept_bytes": kept,
+                "peak_tensor_bytes": peak_tensors,
                 "peak_rss_bytes": peak,
                 "first_loss": first,
                 "loss": value,

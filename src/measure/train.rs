@@ -42,6 +42,9 @@ pub struct TrainMeasurement {
     /// Bytes of tensors that a forward pass leaves allocated for its backward pass, as libtorch's allocator counts them
     /// (CPU only; `null` elsewhere).
     pub kept_bytes: Option<u64>,
+    /// The most that tensors made in a forward and a backward pass, gradients included, take at once (counted likewise).
+    /// Unlike `activation_bytes` it knows nothing of oneDNN's scratch and of holes in the allocator's heap.
+    pub peak_tensor_bytes: Option<u64>,
     /// Peak resident memory of the process.
     pub peak_rss_bytes: u64,
     /// Loss of the first step.
@@ -84,18 +87,24 @@ pub fn train(options: &TrainOptions, mut progress: impl FnMut(usize)) -> Result<
     let before = resident()?;
     forget_peak()?;
     let mut times = Vec::with_capacity(options.steps);
-    let (mut first_loss, mut loss_value, mut kept_bytes) = (None, f64::NAN, None);
+    let (mut first_loss, mut loss_value) = (None, f64::NAN);
+    let (mut kept_bytes, mut peak_tensor_bytes) = (None, None);
     for step in 0..=options.steps {
         let start = Instant::now();
         optimizer.zero_grad();
         let loss = if step == 0 && options.device == Device::Cpu {
-            let (loss, kept) = count_cpu_memory(|memory| (forward(), memory.live()))?;
-            kept_bytes = u64::try_from(kept).ok();
-            loss?
+            count_cpu_memory(|memory| -> Result<Tensor> {
+                let loss = forward()?;
+                kept_bytes = u64::try_from(memory.live()).ok();
+                loss.f_backward()?;
+                peak_tensor_bytes = u64::try_from(memory.peak()).ok();
+                Ok(loss)
+            })??
         } else {
-            forward()?
+            let loss = forward()?;
+            loss.f_backward()?;
+            loss
         };
-        loss.f_backward()?;
         optimizer.step();
         // Reading the loss waits for the device.
         loss_value = loss.f_double_value(&[])?;
@@ -117,6 +126,7 @@ pub fn train(options: &TrainOptions, mut progress: impl FnMut(usize)) -> Result<
         step_ms_min: times[0],
         activation_bytes: peak.saturating_sub(before),
         kept_bytes,
+        peak_tensor_bytes,
         peak_rss_bytes: peak,
         first_loss: first_loss.unwrap_or(f64::NAN),
         loss: loss_value,

@@ -279,6 +279,7 @@ struct Trained {
     step_ms_min: f64,
     activation_bytes: u64,
     kept_bytes: Option<u64>,
+    peak_tensor_bytes: Option<u64>,
     peak_rss_bytes: u64,
     first_loss: f64,
     loss: f64,
@@ -308,6 +309,7 @@ fn bench_train_measures_the_network_it_was_asked_for() {
     let sixteen = train(&[&small[..], &["16"]].concat());
     let (few, many) = (four.kept_bytes.unwrap(), sixteen.kept_bytes.unwrap());
     assert!((3.9..4.1).contains(&(many as f64 / few as f64)), "{few} {many}");
+    assert!(sixteen.peak_tensor_bytes.unwrap() >= many);
 
     let wrong = densenet(&["bench", "train", "--arch", "densenet-bc-21-8"]);
     let error = String::from_utf8_lossy(&wrong.stderr).into_owned();

@@ -63,6 +63,10 @@ fn text(measured: &TrainMeasurement, args: &Args, size: i64) -> String {
         ),
         format!("activations  {} over what was there before", megabytes(measured.activation_bytes)),
         format!("kept         {}", measured.kept_bytes.map_or("not counted".to_string(), megabytes)),
+        format!(
+            "tensors      {} at most",
+            measured.peak_tensor_bytes.map_or("not counted".to_string(), megabytes)
+        ),
         format!("peak         {} resident", megabytes(measured.peak_rss_bytes)),
         format!(
             "loss         {:.4}, {:.4} after {} steps on the same pictures",
